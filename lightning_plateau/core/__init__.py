@@ -1,0 +1,1 @@
+"""The words of the library: frozen data, and the abstract Rule and Remedy. numpy only."""

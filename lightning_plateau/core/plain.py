@@ -1,0 +1,60 @@
+"""Frozen data to plain JSON types and back."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import cattrs
+from cattrs.preconf.json import make_converter
+
+from lightning_plateau.core.profile import Value
+
+T = TypeVar("T")
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    converter = make_converter()
+    # Strict JSON has no NaN and no infinity: they travel as strings that float() reads back.
+    converter.register_unstructure_hook(float, _write_scalar)
+    converter.register_unstructure_hook(Value, _write_scalar)
+    converter.register_structure_hook(float, lambda x, _: float(x))
+    converter.register_structure_hook(Value, lambda x, _: _read_scalar(x))
+    return converter
+
+
+def _write_scalar(value: Any) -> Any:
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read_scalar(value: Any) -> Any:
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def to_plain(value: Any) -> Any:
+    """Return frozen data of this package as dicts, lists and scalars that strict JSON can hold.
+
+    Example:
+        >>> from lightning_plateau.core.finding import Evidence
+        >>> to_plain(Evidence("gradient/norm", float("inf"), 10.0))["value"]
+        'inf'
+    """
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    return _converter().unstructure(value)
+
+
+def from_plain(kind: type[T], value: Any) -> T:
+    """Return the object of type ``kind`` that ``to_plain`` made ``value`` of.
+
+    Raises:
+        ValueError: If ``value`` does not describe such an object.
+    """
+    try:
+        return cast(T, _converter().structure(value, kind))
+    except Exception as error:
+        raise ValueError(
+            f"expected the plain form of {kind}, but received {str(value)[:200]}: {error}"
+        ) from error

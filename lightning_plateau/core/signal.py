@@ -1,0 +1,126 @@
+"""Signals: the named series that a training is recorded as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Cadence = Literal["step", "sampled", "validation", "event"]
+Axis = Literal["", "parameter", "buffer", "operation", "normalization", "group", "batch", "optimizer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One named series of a training.
+
+    Attributes:
+        tag: Unique name in the manner of a logger tag, ``"gradient/norm"``.
+        help: One line that says what a value of the signal is.
+        unit: Unit of a value; empty for a pure number.
+        axis: What the columns of a row enumerate; empty for a scalar signal.
+        cadence: ``"step"`` is recorded on every optimizer step, ``"sampled"`` on sampled steps,
+            ``"validation"`` once a validation, ``"event"`` when it happens.
+
+    Example:
+        >>> Signal("user/entropy", "entropy of the policy", unit="nat").tag
+        'user/entropy'
+    """
+
+    tag: str
+    help: str
+    unit: str = ""
+    axis: Axis = ""
+    cadence: Cadence = "step"
+
+    def __str__(self) -> str:
+        return self.tag
+
+
+LOSS = Signal("loss/train", "training loss of an optimizer step, accumulation and scaling undone")
+LOSS_PER_OPTIMIZER = Signal(
+    "loss/optimizer", "training loss that each optimizer stepped on", axis="optimizer"
+)
+VALIDATION_LOSS = Signal("loss/validation", "mean loss of one validation", cadence="validation")
+
+GRADIENT_NORM = Signal("gradient/norm", "L2 norm of all gradients before clipping")
+GRADIENT_NORMS = Signal(
+    "gradient/norm_per_parameter", "L2 norm of each gradient before clipping", axis="parameter"
+)
+
+PARAMETER_NORMS = Signal("parameter/norm", "L2 norm of each parameter", "", "parameter", "sampled")
+UPDATE_RATIOS = Signal(
+    "parameter/update_ratio",
+    "L2 norm of the last update of each parameter over the norm of the parameter",
+    "",
+    "parameter",
+    "sampled",
+)
+BUFFER_NORMS = Signal("buffer/norm", "L2 norm of each floating-point buffer", "", "buffer", "sampled")
+
+LEARNING_RATES = Signal("optimizer/learning_rate", "learning rate of each group", axis="group")
+SKIPPED_STEPS = Signal("optimizer/skipped", "1 where the step was skipped", cadence="step")
+LOSS_SCALE = Signal("optimizer/loss_scale", "scale of the loss under a gradient scaler")
+
+ACTIVATION_MEAN = Signal("activation/mean", "mean output", "", "operation", "sampled")
+ACTIVATION_STD = Signal("activation/std", "standard deviation of the output", "", "operation", "sampled")
+ACTIVATION_MAXIMUM = Signal("activation/maximum", "largest |output|", "", "operation", "sampled")
+ACTIVATION_DEAD = Signal(
+    "activation/dead_units", "share of units below 1e-5 in the whole batch", "", "operation", "sampled"
+)
+ACTIVATION_SATURATED = Signal(
+    "activation/saturated", "share of inputs of a squashing function outside ±5", "", "operation", "sampled"
+)
+ACTIVATION_NON_FINITE = Signal(
+    "activation/non_finite", "1 where an output holds NaN or infinity", "", "operation", "sampled"
+)
+
+NORMALIZATION_RUNNING_MEAN = Signal(
+    "normalization/running_mean", "root mean square of the running means", "", "normalization", "sampled"
+)
+NORMALIZATION_RUNNING_VARIANCE = Signal(
+    "normalization/running_variance", "mean of the running variances", "", "normalization", "sampled"
+)
+NORMALIZATION_BATCH_MEAN = Signal(
+    "normalization/batch_mean", "root mean square of the batch's means", "", "normalization", "sampled"
+)
+NORMALIZATION_BATCH_VARIANCE = Signal(
+    "normalization/batch_variance", "mean of the batch's variances", "", "normalization", "sampled"
+)
+NORMALIZATION_VALUES = Signal(
+    "normalization/values_per_channel", "values that each channel's statistics rest on", "", "normalization", "sampled"
+)
+
+DATA_MEAN = Signal("data/mean", "mean of each tensor of the batch", "", "batch", "sampled")
+DATA_STD = Signal("data/std", "standard deviation of each tensor of the batch", "", "batch", "sampled")
+DATA_MINIMUM = Signal("data/minimum", "smallest value of each tensor of the batch", "", "batch", "sampled")
+DATA_MAXIMUM = Signal("data/maximum", "largest value of each tensor of the batch", "", "batch", "sampled")
+DATA_NON_FINITE = Signal(
+    "data/non_finite", "number of NaN or infinite values in each tensor of the batch", "", "batch", "sampled"
+)
+DATA_CONSTANT = Signal(
+    "data/constant_features", "share of features that are constant in the batch", "", "batch", "sampled"
+)
+BATCH_SIZE = Signal("data/batch_size", "samples of the optimizer step's last batch", cadence="sampled")
+
+STANDARD: tuple[Signal, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Signal))
+"""Every signal that the library itself records."""
+
+
+def metric(name: str) -> Signal:
+    """Return the signal of a metric that the user logs.
+
+    Example:
+        >>> metric("val_acc").tag
+        'metric/val_acc'
+    """
+    return Signal(f"metric/{name}", f"the logged metric {name}", cadence="event")
+
+
+def user(name: str) -> Signal:
+    """Return the signal of a value recorded through ``self.plateau.record``.
+
+    Example:
+        >>> user("entropy").tag
+        'user/entropy'
+    """
+    return Signal(f"user/{name}", f"recorded by the user as {name}", cadence="event")
