@@ -234,13 +234,13 @@ def documented(rule: type[Rule]) -> Docstring:
 
 
 def family(code: str) -> str:
-    """Return the name of the family that a code belongs to.
+    """Return the name of the family that a code belongs to; empty for codes of others.
 
     Example:
         >>> family("LP301")
         'Gradients'
     """
-    return FAMILIES[code[:3]]
+    return FAMILIES.get(code[:3], "")
 
 
 def rule_page(rule: type[Rule], links: Links) -> str:
