@@ -1,0 +1,1 @@
+"""Probes: pure functions that read one family of signals on its device and never wait for it."""

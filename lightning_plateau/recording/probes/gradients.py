@@ -1,0 +1,74 @@
+"""Norms of gradients, one read of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def accumulation_type(tensor: Tensor) -> torch.dtype:
+    """Return the type to sum in: half precision overflows at 65,504 and would look non-finite."""
+    return torch.float64 if tensor.dtype in (torch.float64, torch.complex128) else torch.float32
+
+
+def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the L2 norm of each tensor as 0-d tensors, without waiting for the device.
+
+    Tensors of one device and type are read by a single fused call; sparse tensors are coalesced
+    first (the norm of uncoalesced values is wrong); sharded tensors give the norm of the whole.
+
+    Args:
+        tensors: Any number of tensors of any shape, type and device.
+
+    Returns:
+        One 0-d float32 tensor each (float64 for float64 and complex128).
+
+    Example:
+        >>> [float(norm) for norm in tensor_norms([torch.tensor([3.0, 4.0]), torch.zeros(0)])]
+        [5.0, 0.0]
+    """
+    if not tensors:
+        return []
+    first = tensors[0]
+    key = (first.device, first.dtype, type(first), first.layout)
+    if first.layout is torch.strided and all(
+        (t.device, t.dtype, type(t), t.layout) == key for t in tensors
+    ):
+        return _bucket_norms(tensors)
+    buckets: dict[object, list[int]] = {}
+    for index, tensor in enumerate(tensors):
+        mesh = getattr(tensor, "device_mesh", None)  # a DTensor; plain tensors have none
+        placements = getattr(tensor, "placements", None)
+        kind = (tensor.device, tensor.dtype, type(tensor), tensor.layout, str(mesh), str(placements))
+        buckets.setdefault(kind, []).append(index)
+    norms: dict[int, Tensor] = {}
+    for indices in buckets.values():
+        members = [_dense(tensors[index]) for index in indices]
+        norms.update(zip(indices, _bucket_norms(members), strict=True))
+    return [norms[index] for index in range(len(tensors))]
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    if tensor.layout is torch.strided:
+        return tensor
+    return tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.values()
+
+
+def _bucket_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    norms = list(torch._foreach_norm(list(tensors), 2, dtype=_norm_type(tensors[0])))
+    if type(norms[0]) is not Tensor:
+        norms = [_whole(norm) for norm in norms]
+    return norms
+
+
+def _norm_type(tensor: Tensor) -> torch.dtype:
+    if tensor.is_complex():
+        return tensor.dtype
+    return accumulation_type(tensor)
+
+
+def _whole(norm: Tensor) -> Tensor:
+    gather = getattr(norm, "full_tensor", None)
+    return gather() if gather is not None else norm

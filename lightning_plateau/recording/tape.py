@@ -1,0 +1,309 @@
+"""Recording the tape: the forward pass of a sampled step, functional and module calls alike."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from lightning_plateau.core.profile import Value
+from lightning_plateau.core.tape import (
+    LOSSES,
+    NORMALIZATIONS,
+    RECTIFIERS,
+    SHAPE_OPERATIONS,
+    SQUASHERS,
+    Operand,
+    Operation,
+    Tape,
+)
+from lightning_plateau.recording.probes.activations import (
+    OPERAND_STATISTICS,
+    OUTPUT_STATISTICS,
+    operand_statistics,
+    output_statistics,
+    unit_dimension,
+)
+from lightning_plateau.recording.probes.normalization import batch_moments
+
+LONGEST = 20_000
+"""Operations after which a tape ends: unrolled loops repeat themselves."""
+
+ELEMENTWISE = frozenset("sub rsub mul div truediv rtruediv pow log log2 log10 exp sqrt add square abs logsumexp".split())
+LARGEST_OPERAND = 1 << 20
+POSITIONAL = {
+    "softmax": ("dim",),
+    "log_softmax": ("dim",),
+    "sum": ("dim",),
+    "mean": ("dim",),
+    "logsumexp": ("dim",),
+    "pow": ("exponent",),
+    "getitem": ("index",),
+    "dropout": ("p", "training"),
+    "view": (),
+    "reshape": (),
+}
+_CONVOLVED = ("conv1d", "conv2d", "conv3d")
+
+
+def operation_name(function: Callable[..., Any]) -> str:
+    """Return the name of a torch function as the tape writes it.
+
+    Example:
+        >>> operation_name(torch.Tensor.__rsub__), operation_name(torch.relu_)
+        ('rsub', 'relu')
+    """
+    name = getattr(function, "__name__", "unknown")
+    if name == "__get__":
+        return "view"  # properties that return tensors: x.T, x.mT, x.real
+    return name.strip("_") or "unknown"
+
+
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (ValueError, TypeError):
+        return None
+
+
+def _bound(function: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by name, in order; builtins without a signature get ``arg0``, ``arg1`` …"""
+    signature = _signature(function)
+    if signature is not None:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            pass
+        else:
+            bound.apply_defaults()
+            return dict(bound.arguments)
+    names = POSITIONAL.get(name, ())
+    named = {}
+    for index, value in enumerate(args):
+        known = 0 < index <= len(names)
+        named[names[index - 1] if known else f"arg{index}"] = value
+    return {**named, **kwargs}
+
+
+def _tensors(value: Any) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+@dataclass
+class Draft:
+    """A tape whose statistics are still on the device.
+
+    Attributes:
+        step: Optimizer step.
+        operations: The operations without statistics.
+        outputs: Statistics of outputs by operation, ``[7]`` each.
+        operands: Statistics of operands by operation and position, ``[8]`` each.
+        normalizations: Batch moments by layer, ``[2]`` each, and the values per channel.
+        root: Index of the operation that backward started from.
+        root_requires_grad: Whether the tensor of backward takes part in backward.
+    """
+
+    step: int
+    operations: list[Operation] = field(default_factory=list)
+    outputs: dict[int, Tensor] = field(default_factory=dict)
+    operands: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    normalizations: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
+    root: int | None = None
+    root_requires_grad: bool = True
+
+    def tensors(self) -> list[Tensor]:
+        """Return the statistics that are still on the device, in the order that ``tape`` expects."""
+        return [*self.outputs.values(), *self.operands.values()]
+
+    def tape(self, arrays: Sequence[NDArray[Any]]) -> Tape:
+        """Return the tape, given the values of ``tensors()`` on the host."""
+        outputs = _named(self.outputs, arrays, OUTPUT_STATISTICS)
+        operands = _named(self.operands, arrays[len(self.outputs) :], OPERAND_STATISTICS)
+        complete = [
+            replace(
+                operation,
+                operands=tuple(
+                    replace(operand, statistics=operands.get((operation.index, position), {}))
+                    for position, operand in enumerate(operation.operands)
+                ),
+                statistics=outputs.get(operation.index, {}),
+            )
+            for operation in self.operations
+        ]
+        return Tape(self.step, tuple(complete), self.root, self.root_requires_grad)
+
+
+def _named(keys: Iterable[Any], rows: Sequence[NDArray[Any]], names: tuple[str, ...]) -> dict[Any, dict[str, float]]:
+    """Return the statistics by key; those that do not apply to an operation (NaN) are left out."""
+    return {
+        key: {
+            name: value
+            for name, value in zip(names, row.tolist(), strict=True)
+            if value == value or name in _MEANINGFUL_NAN
+        }
+        for key, row in zip(keys, rows, strict=False)
+    }
+
+
+_MEANINGFUL_NAN = frozenset({"mean", "std", "minimum", "maximum"})
+
+
+class TapeRecorder(TorchFunctionMode):
+    """Records the operations of one forward pass while it is entered.
+
+    It sees what ``torch.overrides`` sees: every call of a torch function or tensor method, in order,
+    from modules and from functional code. It changes no result, draws no random number, and waits
+    for the device only where ``before_first_loss`` does.
+
+    Args:
+        step: Optimizer step.
+        module: The module that is trained; names parameters, buffers and layers.
+        batch: Path and tensor of each leaf of the batch.
+        before_first_loss: Called once, before the first loss function runs, with the draft so far,
+            so that labels which would crash the device can be reported before they do.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        module: nn.Module,
+        batch: Iterable[tuple[str, Tensor]] = (),
+        before_first_loss: Callable[[Draft], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.draft = Draft(step)
+        self._before_first_loss = before_first_loss
+        self._origin = WeakTensorKeyDictionary()
+        self._convolved: set[int] = set()
+        self._layers: list[str] = []
+        self._names = {id(child): name for name, child in module.named_modules()}
+        self._parametric = {
+            name for name, child in module.named_modules() if next(child.parameters(), None) is not None
+        }
+        self._handles: list[RemovableHandle] = []
+        for name, buffer in module.named_buffers():
+            self._origin[buffer] = Operand("buffer", name=name)
+        for name, parameter in module.named_parameters():
+            self._origin[parameter] = Operand("parameter", name=name)
+        for position, (path, leaf) in enumerate(batch):
+            self._origin[leaf] = Operand("batch", position, path)
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._handles = [
+            register_module_forward_pre_hook(self._enter_layer),
+            register_module_forward_hook(self._leave_layer, always_call=True),
+        ]
+        self.__enter__()
+
+    def stop(self, loss: Tensor | None = None) -> Draft:
+        """Stop recording; ``loss`` is the tensor that backward starts from."""
+        self.__exit__(None, None, None)
+        for handle in self._handles:
+            handle.remove()
+        if loss is not None:
+            origin = self._origin.get(loss)
+            known = origin is not None and origin.source == "operation"
+            self.draft.root = origin.index if known else -1
+            self.draft.root_requires_grad = loss.requires_grad
+        return self.draft
+
+    def _enter_layer(self, module: nn.Module, _: Any) -> None:
+        self._layers.append(self._names.get(id(module), self._layers[-1] if self._layers else ""))
+
+    def _leave_layer(self, module: nn.Module, _: Any, __: Any) -> None:
+        if self._layers:
+            self._layers.pop()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run ``func`` and note what it took and made."""
+        kwargs = kwargs or {}
+        name = operation_name(func)
+        if name not in LOSSES:
+            result = func(*args, **kwargs)
+            made = next(iter(_tensors(result)), None)
+            if made is not None and len(self.draft.operations) < LONGEST:
+                self._complete(*self._note(func, name, args, kwargs), result, made)
+            return result
+        # A loss is noted before it runs: with labels out of range it never returns.
+        index, first = self._note(func, name, args, kwargs)
+        if self._before_first_loss is not None:
+            look, self._before_first_loss = self._before_first_loss, None
+            look(self.draft)
+        result = func(*args, **kwargs)
+        made = next(iter(_tensors(result)), None)
+        if made is not None:
+            self._complete(index, first, result, made)
+        return result
+
+    def _note(
+        self, func: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
+    ) -> tuple[int, Tensor | None]:
+        """Put the call on the tape and return its index and its first tensor."""
+        index = len(self.draft.operations)
+        layer = self._layers[-1] if self._layers else ""
+        named = _bound(func, name, args, kwargs)
+        tensors = [tensor for value in named.values() for tensor in _tensors(value)]
+        attributes: dict[str, Value] = {key: value for key, value in named.items() if _plain(value)}
+        operands = tuple(self._operand(tensor) for tensor in tensors)
+        self.draft.operations.append(Operation(index, name, layer, operands, attributes=attributes))
+        if name in LOSSES or (name in ELEMENTWISE and layer not in self._parametric - {""}):
+            for position, tensor in enumerate(tensors):
+                if 0 < tensor.numel() and (name in LOSSES or tensor.numel() <= LARGEST_OPERAND):
+                    self.draft.operands[index, position] = operand_statistics(tensor)
+        first = tensors[0] if tensors else None
+        if name == "batch_norm" and first is not None and first.dim() >= 2 and first.numel():
+            per_channel = first.numel() // first.shape[1]
+            self.draft.normalizations.setdefault(layer, (batch_moments(first), per_channel))
+        return index, first
+
+    def _operand(self, tensor: Tensor) -> Operand:
+        origin = self._origin.get(tensor)
+        known = origin if origin is not None else Operand("other")
+        return Operand(known.source, known.index, known.name, tuple(tensor.shape), _dtype(tensor))
+
+    def _complete(self, index: int, taken: Tensor | None, result: Any, made: Tensor) -> None:
+        """Add what the call made; ``taken`` is its first tensor."""
+        noted = self.draft.operations[index]
+        self.draft.operations[index] = replace(
+            noted, shape=tuple(made.shape), dtype=_dtype(made), requires_grad=made.requires_grad
+        )
+        for tensor in _tensors(result):
+            self._origin[tensor] = Operand("operation", index)
+        first = noted.operands[0] if noted.operands else None
+        from_convolution = first is not None and first.source == "operation" and first.index in self._convolved
+        if noted.name in _CONVOLVED or (
+            from_convolution and noted.name in NORMALIZATIONS | RECTIFIERS | SQUASHERS | {"add", "iadd"}
+        ):
+            self._convolved.add(index)
+        if made.is_floating_point() and made.numel() and noted.name not in SHAPE_OPERATIONS:
+            self.draft.outputs[index] = output_statistics(
+                made,
+                rectified=noted.name in RECTIFIERS,
+                squashed_input=taken if noted.name in SQUASHERS else None,
+                unit_dim=unit_dimension(tuple(made.shape), index in self._convolved),
+            )
