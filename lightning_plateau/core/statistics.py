@@ -10,7 +10,8 @@ Every function is pure and total over its data. The conventions hold for all of 
   with NaN are false, so a threshold on an unknown quantity never fires.
 * Nothing raises and nothing warns, whatever the data. Only a *parameter* that makes no sense
   (``alpha`` outside [0, 1], fewer than one block) raises ``ValueError``.
-* Values near the limits of float64 are scaled by a power of two first, which loses nothing.
+* Values are scaled by a power of two first, so the largest float64 cannot overflow on the way. It
+  rounds only what is 10³⁰⁸ times smaller than the greatest.
 """
 
 import math
@@ -195,12 +196,7 @@ def theil_sen(y: ArrayLike, x: ArrayLike | None = None) -> float:
     series, positions = finite(series, np.arange(series.size) if x is None else x)
     series, rise = _to_unit_scale(thin(series, _PAIRWISE_LIMIT))
     positions, run = _to_unit_scale(thin(positions, _PAIRWISE_LIMIT))
-    width, height = _pairwise_differences(positions), _pairwise_differences(series)
-    distinct = width != 0.0
-    if not distinct.all():
-        width, height = width[distinct], height[distinct]
-    with np.errstate(all="ignore"):
-        return _rescaled(_median(height / width), rise - run)
+    return _rescaled(_median(_pairwise_slopes(series, positions)), rise - run)
 
 
 def mann_kendall(y: ArrayLike) -> MannKendall:
@@ -275,11 +271,13 @@ def ema(values: ArrayLike, alpha: float) -> FloatArray:
     averages = [math.nan]
     for value in scaled.tolist():
         weight = alpha * weight + 1.0
-        average += (value - average) / weight
+        gain, distance = 1.0 / weight, value - average
+        # From the nearer end, so that rounding leaves the average between the two.
+        average = average + gain * distance if gain < 0.5 else value - (1.0 - gain) * distance
         averages.append(average)
     with np.errstate(all="ignore"):
         history: FloatArray = np.ldexp(np.array(averages), exponent)
-    return history[np.cumsum(known)]
+    return history.take(np.cumsum(known))
 
 
 def log_ema_z_scores(
@@ -401,7 +399,7 @@ def lag1_autocorrelation(values: ArrayLike, *, detrend: bool = False) -> float:
         return math.nan
     deviations, _ = _to_unit_scale(deviations)
     correlation = (deviations[1:] @ deviations[:-1]) / (deviations @ deviations)
-    return min(1.0, max(-1.0, float(correlation)))
+    return _clip(float(correlation), -1.0, 1.0)
 
 
 def coefficient_of_variation(values: ArrayLike) -> float:
@@ -495,7 +493,7 @@ def normalized_entropy(counts: ArrayLike) -> float:
     categories = finite(counts)
     if categories.size < 2:
         return math.nan
-    return min(1.0, _entropy(categories) / math.log(categories.size))
+    return _clip(_entropy(categories) / math.log(categories.size), 0.0, 1.0)
 
 
 def perplexity(counts: ArrayLike) -> float:
@@ -516,11 +514,11 @@ def perplexity(counts: ArrayLike) -> float:
         van den Oord et al., 2017, "Neural Discrete Representation Learning" (use of a codebook).
     """
     categories = finite(counts)
-    return min(math.exp(_entropy(categories)), float(max(1, categories.size)))
+    return _clip(math.exp(_entropy(categories)), 1.0, max(1, categories.size))
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Rank correlation: do two series rise together, whatever the shape of their relation?
+    """Rank correlation: how far two series rise together, whatever the shape of their relation.
 
     Args:
         x: Series of shape ``(n,)``.
@@ -546,7 +544,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
     norm = math.sqrt(float(first_ranks @ first_ranks) * float(second_ranks @ second_ranks))
     if norm == 0.0:
         return math.nan
-    return min(1.0, max(-1.0, float(first_ranks @ second_ranks) / norm))
+    return _clip(float(first_ranks @ second_ranks) / norm, -1.0, 1.0)
 
 
 def _flat(values: ArrayLike) -> FloatArray:
@@ -567,18 +565,35 @@ def _rescaled(value: float, exponent: int) -> float:
         return float(np.ldexp(value, exponent))
 
 
-def _pairwise_differences(series: FloatArray) -> FloatArray:
-    """Difference of every pair once, shape ``(n(n-1)/2,)``; the same pairs for every series.
+def _clip(value: float, low: float, high: float) -> float:
+    """Cut off what rounding puts beyond a bound; unlike with min and max, NaN stays NaN."""
+    return float(np.clip(value, low, high))
 
-    Shifting the series round by 1 to n/2 places meets each pair once, by views instead of the
-    gathers that index pairs would cost. For even n the shift by n/2 meets its pairs twice, and the
-    second half of it is cut off. The order within a pair varies, which cancels in a slope.
+
+def _pairwise_slopes(y: FloatArray, x: FloatArray) -> FloatArray:
+    """Slope through every pair of points once, pairs at the same position left out.
+
+    Shifting a series round by 1 to n/2 places meets each pair once, by views instead of the gathers
+    that index pairs would cost. For even n the shift by n/2 meets its pairs twice, and the second
+    half of it is cut off.
     """
-    count = series.size
+    count = y.size
     if count < 2:
         return np.empty(0)
-    shifted = sliding_window_view(np.concatenate([series, series])[1:], count)[: count // 2]
-    return (shifted - series).reshape(-1)[: count * (count - 1) // 2]
+    shifts = count // 2
+    shifted_y = sliding_window_view(np.concatenate([y, y])[1:], count)[:shifts]
+    shifted_x = sliding_window_view(np.concatenate([x, x])[1:], count)[:shifts]
+    slopes = np.empty((shifts, count))
+    # In two halves: allocators give blocks above 128 KiB back to the system after each call, and
+    # getting them again costs more than the arithmetic.
+    for half in (slice(0, shifts // 2), slice(shifts // 2, shifts)):
+        width = shifted_x[half] - x
+        width[width == 0.0] = np.nan
+        with np.errstate(all="ignore"):
+            np.divide(shifted_y[half] - y, width, out=slopes[half])
+    pairs = slopes.reshape(-1)[: count * (count - 1) // 2]
+    undefined = np.isnan(pairs)
+    return pairs[~undefined] if undefined.any() else pairs
 
 
 def _middle(lower: FloatArray, upper: FloatArray) -> FloatArray:
@@ -587,12 +602,12 @@ def _middle(lower: FloatArray, upper: FloatArray) -> FloatArray:
 
 
 def _median(series: FloatArray) -> float:
-    """Median without the overhead of np.median, which dominates at this size."""
+    """Median that reorders its argument: np.median's copy and checks dominate at this size."""
     if series.size == 0:
         return math.nan
     low, high = (series.size - 1) // 2, series.size // 2
-    ordered = np.partition(series, (low, high))
-    return float(_middle(ordered[low], ordered[high]))
+    series.partition((low, high))
+    return float(_middle(series[low], series[high]))
 
 
 def _row_medians(rows: FloatArray) -> FloatArray:
@@ -624,7 +639,7 @@ def _entropy(counts: FloatArray) -> float:
         return math.nan
     shares = scaled / scaled.sum()
     shares = shares[shares > 0.0]
-    return max(0.0, -float(shares @ np.log(shares)))
+    return 0.0 - float(shares @ np.log(shares))
 
 
 def _centred_ranks(series: FloatArray) -> FloatArray:
