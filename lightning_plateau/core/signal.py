@@ -57,7 +57,9 @@ UPDATE_RATIOS = Signal(
 )
 BUFFER_NORMS = Signal("buffer/norm", "L2 norm of each floating-point buffer", "", "buffer", "sampled")
 
-LEARNING_RATES = Signal("optimizer/learning_rate", "learning rate of each group", axis="group")
+LEARNING_RATES = Signal(
+    "optimizer/learning_rate", "learning rate of each group, where it changed", axis="group", cadence="event"
+)
 SKIPPED_STEPS = Signal("optimizer/skipped", "1 where the step was skipped", cadence="step")
 LOSS_SCALE = Signal("optimizer/loss_scale", "scale of the loss under a gradient scaler")
 

@@ -52,6 +52,7 @@ POSITIONAL = {
     "view": (),
     "reshape": (),
 }
+Noted = tuple[int, Tensor | None]
 _CONVOLVED = ("conv1d", "conv2d", "conv3d")
 
 
@@ -203,6 +204,7 @@ class TapeRecorder(TorchFunctionMode):
             name for name, child in module.named_modules() if next(child.parameters(), None) is not None
         }
         self._handles: list[RemovableHandle] = []
+        self.failure: Exception | None = None
         for name, buffer in module.named_buffers():
             self._origin[buffer] = Operand("buffer", name=name)
         for name, parameter in module.named_parameters():
@@ -243,26 +245,46 @@ class TapeRecorder(TorchFunctionMode):
         """Run ``func`` and note what it took and made."""
         kwargs = kwargs or {}
         name = operation_name(func)
-        if name not in LOSSES:
-            result = func(*args, **kwargs)
-            made = next(iter(_tensors(result)), None)
-            if made is not None and len(self.draft.operations) < LONGEST:
-                self._complete(*self._note(func, name, args, kwargs), result, made)
-            return result
         # A loss is noted before it runs: with labels out of range it never returns.
-        index, first = self._note(func, name, args, kwargs)
+        noted = self._attempt(lambda: self._note_loss(func, name, args, kwargs)) if name in LOSSES else None
+        result = func(*args, **kwargs)
+        self._attempt(lambda: self._note_result(func, name, args, kwargs, result, noted))
+        return result
+
+    def _attempt(self, note: Callable[[], Noted | None]) -> Noted | None:
+        """Run ``note``; should it fail, the tape ends with the failure, and the user's call goes on."""
+        if self.failure is None:
+            try:
+                return note()
+            except Exception as error:
+                self.failure = error
+        return None
+
+    def _note_loss(self, func: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]) -> Noted:
+        noted = self._note(func, name, args, kwargs)
         if self._before_first_loss is not None:
             look, self._before_first_loss = self._before_first_loss, None
             look(self.draft)
-        result = func(*args, **kwargs)
+        return noted
+
+    def _note_result(
+        self,
+        func: Callable[..., Any],
+        name: str,
+        args: Any,
+        kwargs: Mapping[str, Any],
+        result: Any,
+        noted: Noted | None,
+    ) -> None:
         made = next(iter(_tensors(result)), None)
-        if made is not None:
-            self._complete(index, first, result, made)
-        return result
+        if made is None or len(self.draft.operations) >= LONGEST:
+            return
+        index, taken = noted if noted is not None else self._note(func, name, args, kwargs)
+        self._complete(index, taken, result, made)
 
     def _note(
         self, func: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
-    ) -> tuple[int, Tensor | None]:
+    ) -> Noted:
         """Put the call on the tape and return its index and its first tensor."""
         index = len(self.draft.operations)
         layer = self._layers[-1] if self._layers else ""

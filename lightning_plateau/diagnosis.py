@@ -1,0 +1,139 @@
+"""Diagnosis: History in, findings out, the most probable cause first and symptoms under their cause."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib.metadata import entry_points
+
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.rules import catalogue
+
+ENTRY_POINT_GROUP = "lightning_plateau.rules"
+_SEVERITIES = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
+
+
+def all_rules() -> tuple[Rule, ...]:
+    """Return every rule with its standard thresholds: the library's own and those of installed packages.
+
+    Packages offer rules through the entry-point group ``lightning_plateau.rules``; an entry point
+    names a rule class.
+    """
+    offered = [point.load() for point in entry_points(group=ENTRY_POINT_GROUP)]
+    return tuple(rule() for rule in (*catalogue(), *offered))
+
+
+def select_rules(
+    rules: Sequence[Rule] | None = None,
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+) -> tuple[Rule, ...]:
+    """Return the rules that the user wants.
+
+    Args:
+        rules: Rule objects to use in place of all.
+        select: Codes (``"LP301"``), beginnings of codes (``"LP3"``) or names to keep; None keeps all.
+        ignore: The same, to leave out.
+
+    Raises:
+        ValueError: If an entry of ``select`` or ``ignore`` is no code, beginning or name of a rule.
+
+    Example:
+        >>> [rule.code for rule in select_rules(select=["flat-loss"])]
+        ['LP401']
+    """
+    available = all_rules() if rules is None else tuple(rules)
+    kept = _matching(available, select, "select") if select is not None else {rule.code for rule in available}
+    dropped = _matching(available, ignore, "ignore") if ignore is not None else set()
+    return tuple(rule for rule in available if rule.code in kept - dropped)
+
+
+def _matching(rules: Iterable[Rule], entries: Sequence[str], argument: str) -> set[str]:
+    known = {rule.code: rule.name for rule in rules}
+    matched: set[str] = set()
+    for entry in entries:
+        found = {code for code, name in known.items() if code.startswith(entry.upper()) or name == entry}
+        if not found or not entry:
+            near = difflib.get_close_matches(entry, [*known, *known.values()], n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(
+                f"{argument} expects codes such as 'LP301', beginnings such as 'LP3' or names such as "
+                f"'flat-loss', but received {entry!r}.{hint} `lightning-plateau rules` lists them all."
+            )
+        matched |= found
+    return matched
+
+
+def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Finding, ...]:
+    """Return what is wrong with a training, the most probable cause first.
+
+    A cause is spoken of only while the training shows a symptom, unless it is certain or is a fault
+    in itself (overfitting). Symptoms that a reported cause accounts for follow at the end, with
+    ``explained_by`` set.
+
+    Args:
+        history: What was recorded.
+        rules: The rules to ask; by default all.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> diagnose(history(loss=[0.99**step for step in range(300)]))
+        ()
+    """
+    asked = all_rules() if rules is None else tuple(rules)
+    found = [finding for rule in asked if (finding := _ask(rule, history)) is not None]
+    symptoms = {rule.code for rule in asked if rule.symptom}
+    dependent = {rule.code for rule in asked if rule.needs_failure and not rule.symptom}
+    failing = any(finding.code in symptoms for finding in found)
+    spoken = [f for f in found if failing or f.certain or f.code not in dependent]
+    return rank(spoken, symptoms)
+
+
+def _ask(rule: Rule, history: History) -> Finding | None:
+    try:
+        return rule.check(history)
+    except Exception as error:
+        return Finding(
+            "LP903",
+            "unsupported-here",
+            history.step,
+            Severity.INFO,
+            1.0,
+            f"rule {rule.code} failed on this history: {type(error).__name__}: {error}",
+            why="this fault was not looked for",
+            where=rule.code,
+        )
+
+
+def rank(findings: Iterable[Finding], symptoms: Iterable[str]) -> tuple[Finding, ...]:
+    """Return findings with the most probable cause first and explained ones last.
+
+    Args:
+        findings: At most one of each code; ``explained_by`` is set anew.
+        symptoms: Codes that stand for symptoms.
+    """
+    seen_from_outside = set(symptoms)
+    present = {finding.code for finding in findings}
+
+    def strength(finding: Finding) -> tuple[bool, int, bool, int, float]:
+        return (
+            finding.severity is not Severity.INFO,
+            int(finding.certain) * _SEVERITIES[finding.severity],
+            finding.code not in seen_from_outside,
+            _SEVERITIES[finding.severity],
+            finding.confidence + 0.05 * bool(present.intersection(finding.explains)),
+        )
+
+    ordered = sorted(findings, key=strength, reverse=True)
+    heads: list[Finding] = []
+    explained: list[Finding] = []
+    for finding in ordered:
+        cause = next((head for head in heads if finding.code in head.explains), None)
+        if cause is None:
+            heads.append(replace(finding, explained_by=""))
+        else:
+            explained.append(replace(finding, explained_by=cause.code))
+    return (*heads, *explained)

@@ -1,0 +1,422 @@
+"""The recorder: what happens in a training goes in, a History comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightning_plateau.core import signal
+from lightning_plateau.core.history import History
+from lightning_plateau.core.plain import from_plain, to_plain
+from lightning_plateau.core.profile import Profile
+from lightning_plateau.core.signal import Signal
+from lightning_plateau.core.tape import Tape
+from lightning_plateau.recording.batch import leaves
+from lightning_plateau.recording.block import StepBlock
+from lightning_plateau.recording.probes.data import DATA_STATISTICS, data_statistics
+from lightning_plateau.recording.probes.loss import step_loss
+from lightning_plateau.recording.probes.normalization import running_moments
+from lightning_plateau.recording.probes.parameters import sample_elements, update_ratios
+from lightning_plateau.recording.probes.gradients import tensor_norms
+from lightning_plateau.recording.profile import clean_name
+from lightning_plateau.recording.sites import activation_rows
+from lightning_plateau.recording.store import Store
+from lightning_plateau.recording.tape import Draft, TapeRecorder
+from lightning_plateau.recording.transfer import Transfer
+
+EARLY_SAMPLES = frozenset({0, 1, 2, 5, 10, 20, 35})
+"""Steps that are sampled whatever the cadence: most faults show at once."""
+TAPES_KEPT = 3
+STATE_VERSION = 1
+
+_DATA_SIGNALS: dict[str, Signal] = {
+    "mean": signal.DATA_MEAN,
+    "std": signal.DATA_STD,
+    "minimum": signal.DATA_MINIMUM,
+    "maximum": signal.DATA_MAXIMUM,
+    "non_finite": signal.DATA_NON_FINITE,
+    "constant_features": signal.DATA_CONSTANT,
+}
+
+
+@dataclass
+class _Optimizer:
+    """The parameters of one optimizer, and where their gradients lie in a row."""
+
+    parameters: list[Tensor]
+    names: list[str]
+    before: list[Tensor] = field(default_factory=list)
+
+
+class Recorder:
+    """Records a training on its device and drains it to the host.
+
+    An ordinary step costs one fused read of the gradients and two small copies, and never waits for
+    the device. On sampled steps (the first few, then one in ``every_n_steps``) the forward pass, the
+    batch, the parameters, the update and the normalization layers are looked at too.
+
+    Args:
+        module: The module that is trained.
+        optimizers: The parameters of each optimizer, in the optimizer's order.
+        every_n_steps: Optimizer steps between samples, and between drains.
+        tags: Tags of the signals that somebody needs; None records all.
+        tape: Whether the forward pass may be recorded; False for compiled modules.
+
+    Raises:
+        ValueError: If ``every_n_steps`` is not positive.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizers: Sequence[Sequence[Tensor]],
+        *,
+        every_n_steps: int = 50,
+        tags: frozenset[str] | None = None,
+        tape: bool = True,
+    ) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, but is {every_n_steps}")
+        names = {id(p): clean_name(n) for n, p in module.named_parameters()}
+        self.clock = 0
+        self.every_n_steps = every_n_steps
+        self.profile = Profile()
+        self.failure: Exception | None = None
+        self._module = module
+        self._tags = tags
+        self._tape_allowed = tape
+        self._optimizers = [
+            _Optimizer(list(parameters), [names.get(id(p), f"unnamed.{i}") for i, p in enumerate(parameters)])
+            for parameters in optimizers
+        ]
+        self._store = Store()
+        self._tapes: tuple[Tape, ...] = ()
+        self._epoch_ends: list[int] = []
+        self._transfer = Transfer()
+        self._block: StepBlock | None = None
+        self._batch: Any = None
+        self._losses: list[Tensor] = []
+        self._stepped: set[int] = set()
+        self._sampling = False
+        self._tape: TapeRecorder | None = None
+        self._learning_rates: dict[str, float] = {}
+
+    # -- what is wanted -------------------------------------------------------------------------
+
+    def wants(self, *signals: Signal) -> bool:
+        """Whether somebody needs one of ``signals``."""
+        return self._tags is None or any(s.tag in self._tags for s in signals)
+
+    @property
+    def sampled_now(self) -> bool:
+        """Whether the step under way is one that is looked at closely."""
+        return self.clock % self.every_n_steps == 0 or self.clock in EARLY_SAMPLES
+
+    @property
+    def due(self) -> bool:
+        """Whether the step that just ended is one after which to drain."""
+        return self.clock % self.every_n_steps == 0 or self._block is None or self._block.full
+
+    # -- the hooks of a batch, in order ---------------------------------------------------------
+
+    def begin_batch(
+        self, batch: Any, *, first_of_window: bool = True, before_first_loss: Callable[[Draft], None] | None = None
+    ) -> None:
+        """Note the batch; on a sampled step look at it, and start the tape."""
+        self._batch = batch
+        self._sampling = first_of_window and self.sampled_now
+        if first_of_window:
+            self._losses.clear()
+        if not self._sampling:
+            return
+        self.record_batch()
+        if self._tape_allowed:
+            self._tape = TapeRecorder(self.clock, self._module, leaves(batch), before_first_loss)
+            self._tape.start()
+
+    def record_batch(self) -> None:
+        """Look at the tensors of the batch under way."""
+        tensors = [(path, leaf) for path, leaf in leaves(self._batch) if leaf.numel()]
+        if not tensors or not self.wants(*_DATA_SIGNALS.values(), signal.BATCH_SIZE):
+            return
+        with torch.no_grad():
+            rows = [data_statistics(leaf) for _, leaf in tensors]
+        labels = tuple(path for path, _ in tensors)
+        size = max((leaf.shape[0] for _, leaf in tensors if leaf.dim()), default=1)
+        step = self.clock
+
+        def deliver(arrays: Sequence[NDArray[Any]]) -> None:
+            table = np.stack(arrays)
+            for column, name in enumerate(DATA_STATISTICS):
+                self._append(_DATA_SIGNALS[name], step, labels, table[:, column])
+            self._store.append_row(signal.BATCH_SIZE, step, float(size))
+
+        self._transfer.add(rows, deliver)
+
+    def observe_loss(self, loss: Tensor) -> None:
+        """Note a tensor that backward starts from, and end the tape."""
+        self._losses.append(loss.detach())
+        self.end_tape(loss)
+
+    def end_tape(self, loss: Tensor | None = None) -> None:
+        """End the tape, if one is being recorded."""
+        if self._tape is None:
+            return
+        tape, self._tape = self._tape, None
+        draft = tape.stop(loss)
+        if tape.failure is not None:
+            self.failure = tape.failure
+            return
+        self._transfer.add(draft.tensors(), lambda arrays: self._add_tape(draft.tape(arrays)))
+        self._add_normalizations(draft)
+
+    def observe_gradients(
+        self, index: int, *, factor: float = 1.0, loss_scale: Tensor | None = None, scale: Tensor | None = None
+    ) -> Tensor | None:
+        """Note the gradients of an optimizer that is about to step, and the losses they came from.
+
+        Args:
+            index: Position of the optimizer.
+            factor: What the sum of the losses is multiplied by, to undo accumulation.
+            loss_scale: Scale of the losses under a gradient scaler.
+            scale: Scale of the gradients, where they are still scaled at this point.
+
+        Returns:
+            The unscaled L2 norms of the gradients that are present, ``[k]`` on their device; None
+            where there are none.
+        """
+        optimizer = self._optimizers[index]
+        present = [i for i, parameter in enumerate(optimizer.parameters) if parameter.grad is not None]
+        with torch.no_grad():
+            norms = tensor_norms([optimizer.parameters[i].grad for i in present])  # type: ignore[misc]
+            compact = torch.stack(norms) if norms else None
+            if compact is not None and scale is not None:
+                compact = compact / scale.reshape(())
+            block = self._ready_block(compact)
+            block.write_gradients(index, compact, present)
+            if self._losses:
+                block.write_loss(index, step_loss(self._losses, factor, loss_scale))
+        self._losses.clear()
+        self._stepped.add(index)
+        if self._sampling and self.wants(signal.UPDATE_RATIOS):
+            optimizer.before = sample_elements(optimizer.parameters)
+        return compact
+
+    def _ready_block(self, norms: Tensor | None) -> StepBlock:
+        if self._block is None:
+            device = norms.device if norms is not None else torch.device("cpu")
+            dtype = norms.dtype if norms is not None else torch.float32
+            widths = [len(optimizer.parameters) for optimizer in self._optimizers]
+            self._block = StepBlock(self.every_n_steps, widths, device, dtype, self.clock)
+        return self._block
+
+    def end_batch(
+        self,
+        *,
+        loss: Tensor | None = None,
+        learning_rates: Mapping[str, float] | None = None,
+        skipped: Tensor | bool = False,
+    ) -> bool:
+        """Close the batch; if an optimizer stepped in it, close the step too.
+
+        Args:
+            loss: What ``training_step`` returned, for steps whose backward was not seen.
+            learning_rates: Learning rate of each group; kept where it changed, and on sampled steps.
+            skipped: Whether the step was skipped, as a bool or a 0-d tensor.
+
+        Returns:
+            Whether a step was closed.
+        """
+        self.end_tape()
+        if not self._stepped or self._block is None:
+            self._batch = None
+            return False
+        for index in sorted(self._stepped):
+            if loss is not None and not self._block.has_loss(index):
+                self._block.write_loss(index, loss.detach().reshape(()))
+        self._block.write_skipped(skipped)
+        if self._sampling:
+            self._record_parameters()
+        if not self._block.known_finite and not self._sampling:
+            self.record_batch()
+        if learning_rates and (learning_rates != self._learning_rates or self._sampling):
+            self._learning_rates = dict(learning_rates)
+            self._store.append_row(signal.LEARNING_RATES, self.clock, self._learning_rates)
+        self._block.close_row()
+        self._stepped.clear()
+        self._sampling = False
+        self._batch = None
+        self.clock += 1
+        return True
+
+    def abandon_batch(self) -> None:
+        """Leave the batch under way because training died in it; what was seen of it is kept."""
+        if self._tape is None and self._batch is not None and not self._sampling:
+            self.record_batch()
+        self.end_tape()
+        self._batch = None
+        self._losses.clear()
+
+    def _record_parameters(self) -> None:
+        step = self.clock
+        with torch.no_grad():
+            for optimizer in self._optimizers:
+                if not optimizer.parameters:
+                    continue
+                labels = tuple(optimizer.names)
+                norms = tensor_norms([p.detach() for p in optimizer.parameters])
+                self._sample(signal.PARAMETER_NORMS, step, labels, torch.stack(norms))
+                if optimizer.before:
+                    after = sample_elements(optimizer.parameters)
+                    self._sample(signal.UPDATE_RATIOS, step, labels, update_ratios(optimizer.before, after))
+                    optimizer.before = []
+            self._record_buffers(step)
+
+    def _record_buffers(self, step: int) -> None:
+        buffers = [(clean_name(n), b) for n, b in self._module.named_buffers() if b.is_floating_point() and b.numel()]
+        if buffers and self.wants(signal.BUFFER_NORMS):
+            norms = torch.stack(tensor_norms([b for _, b in buffers]))
+            self._sample(signal.BUFFER_NORMS, step, tuple(n for n, _ in buffers), norms)
+        running = [
+            (clean_name(name), layer)
+            for name, layer in self._module.named_modules()
+            if isinstance(getattr(layer, "running_mean", None), Tensor)
+        ]
+        if running and self.wants(signal.NORMALIZATION_RUNNING_MEAN, signal.NORMALIZATION_RUNNING_VARIANCE):
+            labels = tuple(name for name, _ in running)
+            moments = torch.stack([running_moments(m.running_mean, m.running_var) for _, m in running])  # type: ignore[arg-type]
+            self._sample(signal.NORMALIZATION_RUNNING_MEAN, step, labels, moments[:, 0])
+            self._sample(signal.NORMALIZATION_RUNNING_VARIANCE, step, labels, moments[:, 1])
+
+    def _add_normalizations(self, draft: Draft) -> None:
+        if not draft.normalizations:
+            return
+        labels = tuple(clean_name(name) for name in draft.normalizations)
+        moments = torch.stack([moments for moments, _ in draft.normalizations.values()])
+        self._sample(signal.NORMALIZATION_BATCH_MEAN, draft.step, labels, moments[:, 0])
+        self._sample(signal.NORMALIZATION_BATCH_VARIANCE, draft.step, labels, moments[:, 1])
+        values = {name: float(n) for name, (_, n) in zip(labels, draft.normalizations.values(), strict=True)}
+        self._store.append_row(signal.NORMALIZATION_VALUES, draft.step, values)
+
+    def _add_tape(self, tape: Tape) -> None:
+        self._tapes = (*self._tapes[:1], *self._tapes[1:][-(TAPES_KEPT - 2) :], tape)
+        for which, values in activation_rows(tape).items():
+            if values and self.wants(which):
+                self._store.append_row(which, tape.step, values)
+
+    # -- values from elsewhere ------------------------------------------------------------------
+
+    def record_value(self, which: Signal, value: float) -> None:
+        """Add one value of a scalar signal at the current step."""
+        self._store.append_row(which, self.clock, value)
+
+    def record_tensor(self, which: Signal, value: Tensor) -> None:
+        """Add one value that lies on the device; it is read with the next drain."""
+        step = self.clock
+        self._transfer.add(
+            [value.detach().float().mean()],
+            lambda arrays: self._store.append_row(which, step, float(arrays[0])),
+        )
+
+    def end_epoch(self) -> None:
+        """Note that an epoch ended."""
+        if not self._epoch_ends or self._epoch_ends[-1] != self.clock:
+            self._epoch_ends.append(self.clock)
+
+    # -- to the host ----------------------------------------------------------------------------
+
+    def drain(self, *, reduce: Callable[[Tensor], Tensor] | None = None, wait: bool = False) -> None:
+        """Send what was recorded to the host.
+
+        Args:
+            reduce: Averages a tensor over the ranks; None where there is one rank.
+            wait: Whether to wait until all of it has arrived.
+        """
+        if self._block is not None and self._block.rows:
+            self._block.send(self._transfer, self._add_rows, reduce)
+        self._transfer.send(wait=wait)
+
+    def _add_rows(
+        self,
+        steps: NDArray[Any],
+        losses: NDArray[Any],
+        seen: NDArray[Any],
+        norms: NDArray[Any],
+        skipped: NDArray[Any],
+    ) -> None:
+        present = norms >= 0
+        broken = np.isnan(norms)
+        squares = np.where(present | broken, norms, 0.0) ** 2
+        total = np.where(seen, losses, 0.0).sum(axis=1)
+        self._store.append(signal.LOSS, steps, np.where(seen.any(axis=1), total, np.nan))
+        if losses.shape[1] > 1:
+            labels = tuple(str(index) for index in range(losses.shape[1]))
+            self._store.append(signal.LOSS_PER_OPTIMIZER, steps, np.where(seen, losses, np.nan), labels)
+        self._store.append(signal.GRADIENT_NORM, steps, np.sqrt(squares.sum(axis=1)))
+        names = tuple(name for optimizer in self._optimizers for name in optimizer.names)
+        if names and self.wants(signal.GRADIENT_NORMS):
+            self._store.append(signal.GRADIENT_NORMS, steps, np.where(present, norms, np.nan), names)
+        self._store.append(signal.SKIPPED_STEPS, steps, skipped)
+
+    def _sample(self, which: Signal, step: int, labels: tuple[str, ...], values: Tensor) -> None:
+        if self.wants(which):
+            self._transfer.add([values], lambda arrays: self._append(which, step, labels, arrays[0]))
+
+    def _append(self, which: Signal, step: int, labels: tuple[str, ...], values: NDArray[Any]) -> None:
+        if self.wants(which):
+            self._store.append(which, np.array([step]), values[None, :], labels)
+
+    def history(self, *, finished: bool = False) -> History:
+        """Return what has arrived on the host so far."""
+        return History(
+            series=self._store.series(),
+            profile=self.profile,
+            tapes=self._tapes,
+            step=self.clock,
+            epoch_ends=tuple(self._epoch_ends),
+            finished=finished,
+        )
+
+    def first_look(self, draft: Draft) -> History:
+        """Return the history of a run whose first forward pass is under way, read at once."""
+        arrays = [tensor.detach().float().cpu().numpy() for tensor in draft.tensors()]
+        self._transfer.send(wait=True)
+        history = self.history()
+        return replace(history, tapes=(*history.tapes, draft.tape(arrays)))
+
+    # -- resume ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that was recorded, in plain types and tensors."""
+        self.drain(wait=True)
+        return {
+            "version": STATE_VERSION,
+            "clock": self.clock,
+            "series": self._store.state_dict(),
+            "tapes": json.dumps(to_plain(self._tapes)),
+            "epoch_ends": list(self._epoch_ends),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``.
+
+        Raises:
+            ValueError: If the state is of a newer version.
+        """
+        if state["version"] > STATE_VERSION:
+            raise ValueError(
+                f"the checkpoint's recorder state is of version {state['version']}; "
+                f"this version of lightning_plateau reads up to {STATE_VERSION}: upgrade it"
+            )
+        self.clock = state["clock"]
+        self._store.load_state_dict(state["series"])
+        self._tapes = from_plain(tuple[Tape, ...], json.loads(state["tapes"]))
+        self._epoch_ends = list(state["epoch_ends"])
+
