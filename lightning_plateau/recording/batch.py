@@ -39,3 +39,14 @@ def _children(node: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((field.name, getattr(node, field.name)) for field in dataclasses.fields(node))
     else:
         yield from vars(node).items() if hasattr(node, "__dict__") else ()
+
+
+def batch_size(batch: Any) -> int:
+    """Return the number of samples of ``batch``: the longest first dimension among its tensors.
+
+    Example:
+        >>> import torch
+        >>> batch_size((torch.zeros(8, 3), torch.tensor(1)))
+        8
+    """
+    return max((leaf.shape[0] for _, leaf in leaves(batch) if leaf.dim()), default=1)

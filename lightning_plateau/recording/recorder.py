@@ -18,7 +18,7 @@ from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.core.tape import Tape
-from lightning_plateau.recording.batch import leaves
+from lightning_plateau.recording.batch import batch_size, leaves
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.probes.data import DATA_STATISTICS, data_statistics
 from lightning_plateau.recording.probes.loss import step_loss
@@ -149,7 +149,7 @@ class Recorder:
         with torch.no_grad():
             rows = [data_statistics(leaf) for _, leaf in tensors]
         labels = tuple(path for path, _ in tensors)
-        size = max((leaf.shape[0] for _, leaf in tensors if leaf.dim()), default=1)
+        size = batch_size(self._batch)
         step = self.clock
 
         def deliver(arrays: Sequence[NDArray[Any]]) -> None:
@@ -178,13 +178,19 @@ class Recorder:
         self._add_normalizations(draft)
 
     def observe_gradients(
-        self, index: int, *, factor: float = 1.0, loss_scale: Tensor | None = None, scale: Tensor | None = None
+        self,
+        index: int,
+        *,
+        accumulated: int | None = None,
+        loss_scale: Tensor | None = None,
+        scale: Tensor | None = None,
     ) -> Tensor | None:
         """Note the gradients of an optimizer that is about to step, and the losses they came from.
 
         Args:
             index: Position of the optimizer.
-            factor: What the sum of the losses is multiplied by, to undo accumulation.
+            accumulated: Micro-batches that each loss was divided by; the step's loss is then the
+                mean of those seen. None in manual optimization, where it is their sum.
             loss_scale: Scale of the losses under a gradient scaler.
             scale: Scale of the gradients, where they are still scaled at this point.
 
@@ -202,6 +208,7 @@ class Recorder:
             block = self._ready_block(compact)
             block.write_gradients(index, compact, present)
             if self._losses:
+                factor = accumulated / len(self._losses) if accumulated else 1.0
                 block.write_loss(index, step_loss(self._losses, factor, loss_scale))
         self._losses.clear()
         self._stepped.add(index)
@@ -261,6 +268,14 @@ class Recorder:
         if self._tape is None and self._batch is not None and not self._sampling:
             self.record_batch()
         self.end_tape()
+        self._batch = None
+        self._losses.clear()
+
+    def release(self) -> None:
+        """Let go of the batch and of the tape."""
+        if self._tape is not None:
+            self._tape.stop()
+            self._tape = None
         self._batch = None
         self._losses.clear()
 
