@@ -31,7 +31,7 @@ class FlatLoss(Rule):
         >>> wobble = 0.01 * np.sin(np.arange(300.0))
         >>> finding = FlatLoss().check(history(loss=2.303 + wobble))
         >>> finding.code, finding.message
-        ('LP401', 'the loss stays at 2.303: it changed by -0.0 % in 300 steps')
+        ('LP401', 'the loss stays at 2.303: it changed by -0.1 % in 300 steps')
         >>> FlatLoss().check(history(loss=2.303 * 0.99 ** np.arange(300.0) + wobble)) is None
         True
 

@@ -1,4 +1,4 @@
-"""Builders of small histories, for tests of rules, ours and yours."""
+"""Builders of small histories from plain numbers."""
 
 from __future__ import annotations
 
