@@ -1,0 +1,78 @@
+"""The events of a run as a timeline: findings, and remedies from their start to their verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_plateau.core.finding import Severity
+from lightning_plateau.core.journal import Journal
+from lightning_plateau.report.assessment import Treatment, assess
+from lightning_plateau.report.phrases import change
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One mark on the timeline.
+
+    Attributes:
+        step: Where it begins.
+        kind: ``"finding"``, or the verdict on a treatment.
+        text: What to write beside it.
+        end: Step at which a treatment was judged; None for what has no end.
+    """
+
+    step: int
+    kind: str
+    text: str
+    end: int | None = None
+
+
+def events(journal: Journal, most: int) -> tuple[Event, ...]:
+    """Return the events in order of their steps: causes once each, and every treatment.
+
+    Equal remedies that follow one another are one event from the first to the last. Where there are
+    more than ``most``, the last of those returned says how many were left out.
+
+    Example:
+        >>> events(Journal(), most=5)
+        ()
+    """
+    found = [*_findings(journal), *_treatments(journal)]
+    found.sort(key=lambda event: event.step)
+    if len(found) <= most:
+        return tuple(found)
+    cut = found[most - 1]
+    rest = Event(cut.step, cut.kind, f"{cut.text}  (+ {len(found) - most} later events)", cut.end)
+    return (*found[: most - 1], rest)
+
+
+def _findings(journal: Journal) -> list[Event]:
+    first: dict[str, Event] = {}
+    for finding in journal.findings:
+        if finding.severity is not Severity.INFO and not finding.explained_by:
+            text = f"{finding.code} {finding.name} ({finding.certainty})"
+            first.setdefault(finding.code, Event(finding.step, "finding", text))
+    return list(first.values())
+
+
+def _treatments(journal: Journal) -> list[Event]:
+    groups: list[list[Treatment]] = []
+    for treatment in assess((), journal).treatments:
+        if groups and _kind(groups[-1][-1]) == _kind(treatment):
+            groups[-1].append(treatment)
+        else:
+            groups.append([treatment])
+    return [_treatment(group) for group in groups]
+
+
+def _kind(treatment: Treatment) -> tuple[str, str, str]:
+    return treatment.intervention.remedy, treatment.intervention.code, treatment.verdict
+
+
+def _treatment(group: list[Treatment]) -> Event:
+    first, last = group[0].intervention, group[-1]
+    what = change(first.before, last.intervention.after)
+    times = f" × {len(group)}" if len(group) > 1 else ""
+    text = f"{first.remedy}{times}{f' ({what})' if what else ''}: {last.verdict}"
+    end = last.intervention.step if last.outcome is None else last.outcome.step
+    return Event(first.step, last.verdict, text, end)

@@ -1,0 +1,151 @@
+"""The phrases that every report is made of: numbers, changes, one line for each event."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from functools import singledispatch
+
+from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.journal import Note
+from lightning_plateau.core.profile import Value
+from lightning_plateau.core.remedy import Intervention, Outcome
+
+
+def number(value: Value) -> str:
+    """Write a value for people: four digits, NaN and infinity by name.
+
+    Example:
+        >>> number(0.000123456), number(12.0), number(float("nan")), number(None), number(True)
+        ('0.0001235', '12', 'NaN', 'none', 'true')
+    """
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "NaN"
+        if math.isinf(value):
+            return "infinity" if value > 0 else "−infinity"
+        return f"{value:.4g}"
+    return str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Example:
+        >>> counted(1, "fault"), counted(2, "remedy")
+        ('1 fault', '2 remedies')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
+def change(before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
+    """Write what changed, ``name before → after``.
+
+    Example:
+        >>> change({"learning_rate": 1.0}, {"learning_rate": 0.5, "skipped": 3})
+        'learning_rate 1 → 0.5, skipped 3'
+    """
+    parts = []
+    for name in (*before, *(name for name in after if name not in before)):
+        old, new = number(before.get(name)), number(after.get(name))
+        if name not in after:
+            parts.append(f"{name} {old}")
+        elif name not in before:
+            parts.append(f"{name} {new}")
+        else:
+            parts.append(f"{name} {old} → {new}")
+    return ", ".join(parts)
+
+
+def measured(evidence: Evidence) -> str:
+    """Write a measured value beside its limit, and where it was measured.
+
+    Example:
+        >>> measured(Evidence("gradient/norm", 4e9, 10.0, "fc.weight"))
+        'gradient/norm 4e+09 (limit 10) at fc.weight'
+    """
+    unit = f" {evidence.unit}" if evidence.unit else ""
+    limit = "" if evidence.limit is None else f" (limit {number(evidence.limit)}{unit})"
+    where = f" at {evidence.where}" if evidence.where else ""
+    return f"{evidence.quantity} {number(evidence.value)}{unit}{limit}{where}"
+
+
+@singledispatch
+def one_line(record: object) -> str:
+    """Write a finding, intervention, outcome or note in one line, as it happens.
+
+    Raises:
+        TypeError: If ``record`` is none of these.
+
+    Example:
+        >>> one_line(Intervention(1, 120, "clip-gradients", "LP301", {"clip": None}, {"clip": 1.0}))
+        'step 120: applied clip-gradients for LP301 (clip none → 1)'
+    """
+    raise TypeError(
+        f"expected a finding, intervention, outcome or note, but received {type(record)}"
+    )
+
+
+@one_line.register
+def _(record: Finding) -> str:
+    text = f"step {record.step}: {record.code} {record.name} ({record.certainty}): {record.message}"
+    return " ".join(text.split())
+
+
+@one_line.register
+def _(record: Intervention) -> str:
+    verb = "would apply" if record.dry_run else "applied"
+    what = change(record.before, record.after)
+    line = f"step {record.step}: {verb} {record.remedy} for {record.code}"
+    return f"{line} ({what})" if what else line
+
+
+@one_line.register
+def _(record: Outcome) -> str:
+    line = f"step {record.step}: {record.verdict} {record.remedy} for {record.code}"
+    what = change(record.before, record.after)
+    reason = " ".join(record.reason.split())
+    return line + (f": {reason}" if reason else "") + (f" ({what})" if what else "")
+
+
+@one_line.register
+def _(record: Note) -> str:
+    return f"step {record.step}: {' '.join(record.text.split())}"
+
+
+def wrapped(
+    text: str, width: int, *, indent: str = "", label: str = "", most: int = 0
+) -> list[str]:
+    """Break ``text`` into lines no wider than ``width``, a label before the first.
+
+    Args:
+        text: Text; its own line breaks stay where ``most`` is 0.
+        width: Most characters of a line; a longer word stays whole.
+        indent: Put before every line.
+        label: Put before the first line; the others are indented by as much.
+        most: Most lines, the last ending in an ellipsis where something was cut; 0 for no limit.
+
+    Example:
+        >>> wrapped("the loss stays at 2.30", 16, indent="  ", label="why  ")
+        ['  why  the loss', '       stays at', '       2.30']
+    """
+    paragraphs = [" ".join(text.split())] if most else text.splitlines()
+    first, rest = indent + label, indent + " " * len(label)
+    lines: list[str] = []
+    for paragraph in paragraphs:
+        lines += textwrap.wrap(
+            paragraph,
+            width,
+            initial_indent=rest if lines else first,
+            subsequent_indent=rest,
+            break_long_words=False,
+            break_on_hyphens=False,
+            max_lines=most or None,
+            placeholder=" …",
+        )
+    return lines

@@ -1,0 +1,234 @@
+"""Plots of a run. Each answers a question of its reader; matplotlib is imported inside.
+
+Figures are made without pyplot, so that drawing in the middle of a training touches no state of the
+user's own plots. Colours are those of Okabe and Ito, 2008, Color universal design, which people
+with any colour vision tell apart.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lightning_plateau.core.history import Floats, History, Series
+from lightning_plateau.core.journal import Journal
+from lightning_plateau.core.signal import GRADIENT_NORM, LEARNING_RATES, LOSS, VALIDATION_LOSS
+from lightning_plateau.report.events import Event, events
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLACK, GREY, BLUE, ORANGE = "#222222", "#8c8c8c", "#0072B2", "#E69F00"
+GREEN, RED, PURPLE = "#009E73", "#D55E00", "#CC79A7"
+EVENT_COLOURS = {
+    "finding": RED,
+    "kept": GREEN,
+    "in force": GREEN,
+    "reverted": ORANGE,
+    "unfinished": GREY,
+    "dry run": GREY,
+}
+MOST_EVENTS = 9
+MOST_EPOCHS = 40
+MOST_GROUPS = 6
+WORTH_A_LOG_SCALE = 10.0
+
+
+def overview(history: History, journal: Journal) -> Figure:
+    """Draw a run on one page: what happened when, and what did loss and gradients do?
+
+    Four panels on one axis of steps: the events (findings, and remedies from the step at which they
+    were applied to the one at which they were judged), the loss, the gradient norm, the learning
+    rate. Steps at which a value was NaN or infinite are marked at the top of its panel.
+
+    Args:
+        history: What was recorded.
+        journal: What happened.
+
+    Raises:
+        ImportError: If matplotlib is not installed; the message names the extra.
+    """
+    shown = events(journal, MOST_EVENTS)
+    rows = max(1, len(shown))
+    figure = _blank_figure(10, 7.2 + 0.24 * rows)
+    timeline, loss, gradient, rate = figure.subplots(
+        4, 1, sharex=True, height_ratios=[0.24 * rows + 0.25, 2.6, 2, 1.2]
+    )
+    steps = max(1, history.step)
+    _timeline(timeline, shown, steps)
+    _loss(loss, history)
+    _gradient(gradient, history)
+    _rates(rate, history)
+    for axes in (loss, gradient, rate):
+        _furnish(axes, history, shown)
+    rate.set_xlabel("optimizer step")
+    rate.set_xlim(-0.01 * steps, 1.01 * steps)
+    return figure
+
+
+def save_overview(
+    path: str | os.PathLike[str], history: History, journal: Journal, *, dpi: int = 130
+) -> Path:
+    """Write the overview as an image, of the type that the suffix of ``path`` names."""
+    figure = overview(history, journal)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi)
+    return path
+
+
+def _blank_figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "plots need matplotlib, which is not installed: pip install 'lightning-plateau[report]'"
+        ) from error
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)  # becomes the figure's canvas, whatever backend the user has chosen
+    return figure
+
+
+def _timeline(axes: Axes, shown: tuple[Event, ...], steps: int) -> None:
+    """One row for each event, with its words beside it on the side that has room."""
+    axes.set_yticks([])
+    for side in ("left", "right", "top", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(bottom=False)
+    axes.set_ylim(max(1, len(shown)) - 0.4, -0.6)
+    if not shown:
+        axes.text(0, 0, "no fault found, nothing changed", color=GREY, va="center", fontsize=9)
+    for row, event in enumerate(shown):
+        colour = EVENT_COLOURS[event.kind]
+        end = event.step if event.end is None else event.end
+        if end > event.step:
+            axes.plot([event.step, end], [row, row], color=colour, lw=4, solid_capstyle="butt")
+        axes.plot(event.step, row, "v" if event.kind == "finding" else "o", color=colour, ms=6)
+        fits_right = end < 0.5 * steps
+        axes.annotate(
+            event.text,
+            (end if fits_right else event.step, row),
+            xytext=(8 if fits_right else -8, 0),
+            textcoords="offset points",
+            ha="left" if fits_right else "right",
+            va="center",
+            color=BLACK,
+            fontsize=8.5,
+        )
+
+
+def _loss(axes: Axes, history: History) -> None:
+    loss, validation = history[LOSS], history[VALIDATION_LOSS]
+    _curve(axes, loss, BLUE, "training")
+    if len(validation):
+        axes.plot(
+            validation.steps,
+            _drawable(validation.values),
+            "o-",
+            color=ORANGE,
+            ms=4,
+            lw=1.6,
+            label="validation",
+        )
+    _scale(axes, np.concatenate([loss.values, validation.values]))
+    axes.set_ylabel("loss")
+
+
+def _gradient(axes: Axes, history: History) -> None:
+    norm = history[GRADIENT_NORM]
+    _curve(axes, norm, PURPLE, "before clipping")
+    _scale(axes, norm.values)
+    axes.set_ylabel("gradient norm")
+
+
+def _rates(axes: Axes, history: History) -> None:
+    rates = history[LEARNING_RATES]
+    for index, label in enumerate(rates.labels[:MOST_GROUPS]):
+        values = _drawable(rates.values[:, index])
+        axes.plot(rates.steps, values, color=BLACK, lw=1.4, alpha=1 - 0.14 * index, label=label)
+    _scale(axes, rates.values.ravel())
+    axes.set_ylabel("learning rate")
+
+
+def _curve(axes: Axes, series: Series, colour: str, label: str) -> None:
+    """The values pale, their running median dark, and a mark where a value is not finite."""
+    values = _drawable(series.values)
+    median = _running_median(values)
+    smooth = median is not values
+    axes.plot(
+        series.steps,
+        values,
+        color=colour,
+        lw=0.9 if smooth else 1.5,
+        alpha=0.35 if smooth else 1.0,
+        label=None if smooth else label,
+    )
+    if smooth:
+        axes.plot(series.steps, median, color=colour, lw=1.8, label=f"{label} (running median)")
+    broken = series.steps[~np.isfinite(series.values)]
+    if len(broken):
+        axes.plot(
+            broken,
+            np.full(len(broken), 0.97),
+            "x",
+            color=RED,
+            ms=5,
+            mew=1.2,
+            clip_on=False,
+            transform=axes.get_xaxis_transform(),
+            label=f"NaN or infinite ({len(broken)} steps)",
+        )
+
+
+def _running_median(values: Floats, rows: int = 60) -> Floats:
+    """Return the median of each value's neighbourhood; ``values`` itself where they are few."""
+    if len(values) < rows:
+        return values
+    half = max(2, len(values) // 60)
+    padded = np.pad(values, half, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    known = np.isfinite(windows).any(axis=1)
+    median = np.full(len(values), np.nan)
+    median[known] = np.nanmedian(windows[known], axis=1)
+    return median
+
+
+def _drawable(values: Floats) -> Floats:
+    """Return the values with infinities as gaps, and within what an axis can hold."""
+    return np.where(np.isfinite(values), np.clip(values, -1e300, 1e300), np.nan)
+
+
+def _scale(axes: Axes, values: Floats) -> None:
+    """A log scale where the values are positive and span more than a decade."""
+    values = values[np.isfinite(values)]
+    positive = values[values > 0]
+    if not len(positive) or (values < 0).any():
+        return
+    if positive.max() > WORTH_A_LOG_SCALE * positive.min():
+        axes.set_yscale("log", nonpositive="mask")
+        # A single zero or denormal value must not press all others into the upper edge.
+        floor = max(positive.min(), np.quantile(positive, 0.01) / 100)
+        axes.set_ylim(bottom=floor / 1.5)
+
+
+def _furnish(axes: Axes, history: History, shown: tuple[Event, ...]) -> None:
+    for side in ("right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.grid(axis="y", color="#e6e6e6", lw=0.7)
+    axes.set_axisbelow(True)
+    if len(history.epoch_ends) <= MOST_EPOCHS:
+        for step in history.epoch_ends:
+            axes.axvline(step, color="#efefef", lw=0.8, zorder=0)
+    for event in shown:
+        axes.axvline(event.step, color=EVENT_COLOURS[event.kind], lw=1, ls=":", zorder=1)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="best", fontsize=8, frameon=False)
+    else:
+        axes.text(
+            0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center", color=GREY
+        )

@@ -1,0 +1,70 @@
+"""Reading a run back from its folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning_plateau.core.history import History
+from lightning_plateau.core.journal import Journal
+
+HISTORY_FILE = "history.npz"
+JOURNAL_FILE = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a run left on disk.
+
+    Attributes:
+        folder: The run's plateau folder.
+        history: What was recorded.
+        journal: What happened; empty where there is no journal.
+        files: The files that were read.
+    """
+
+    folder: Path
+    history: History
+    journal: Journal = field(default_factory=Journal)
+    files: tuple[Path, ...] = ()
+
+
+def read_run(path: str | os.PathLike[str]) -> SavedRun:
+    """Read a run.
+
+    Args:
+        path: The run's plateau folder, the log folder above it, or a history file.
+
+    Raises:
+        FileNotFoundError: If no history is there; the message says where it was looked for.
+        ValueError: If a file is there and is no history or journal of ours.
+    """
+    history = _history_file(Path(path))
+    journal = history.with_name(JOURNAL_FILE)
+    there = journal.is_file()
+    return SavedRun(
+        folder=history.parent,
+        history=History.load(history),
+        journal=Journal.read(journal) if there else Journal(),
+        files=(journal, history) if there else (history,),
+    )
+
+
+def _history_file(path: Path) -> Path:
+    if path.is_file() and path.name != JOURNAL_FILE:
+        return path
+    if path.is_file():
+        path = path.parent
+    candidates = (path / HISTORY_FILE, path / "plateau" / HISTORY_FILE)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    if not path.exists():
+        raise FileNotFoundError(
+            f"expected a run's plateau folder or its {HISTORY_FILE}, but there is no {path}"
+        )
+    raise FileNotFoundError(
+        f"expected {HISTORY_FILE} in {path}, but it is not there. PlateauCallback writes it when a "
+        "fit ends, into the folder plateau/ below the log folder"
+    )
