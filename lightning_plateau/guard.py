@@ -1,0 +1,205 @@
+"""The guard: what is done to an optimizer step between backward and update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lightning_plateau.optimizers import OptimizerAdapter
+from lightning_plateau.running_statistics import RunningStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """What the guard does.
+
+    Attributes:
+        skip_non_finite: Skip a step whose gradients hold NaN or infinity, exactly: parameters,
+            optimizer state and running statistics of normalization layers stay as they were.
+        clip_norm: Largest L2 norm of all gradients of an optimizer; larger ones are scaled down.
+        clip_follows: Whether ``clip_norm`` is derived anew from the recorded norms at each drain.
+        wait_for_device: Whether the host may read one flag a step where an optimizer on an
+            accelerator is not fused. Without it such a step cannot be skipped.
+    """
+
+    skip_non_finite: bool = False
+    clip_norm: float | None = None
+    clip_follows: bool = False
+    wait_for_device: bool = True
+
+    def __post_init__(self) -> None:
+        if self.clip_norm is not None and not 0.0 < self.clip_norm < float("inf"):
+            raise ValueError(f"clip_norm must be a positive finite number, but is {self.clip_norm}")
+
+
+class Guard:
+    """Skips non-finite steps and clips gradients; what it costs is one look at the norms.
+
+    On the CPU the norms are read through shared memory. With a fused optimizer the decision stays
+    on the device. Otherwise the host reads the norms once a step, and waits for them.
+
+    Call ``before_batch``, ``before_step`` (once for each optimizer that steps) and ``after_step``
+    in this order, and ``close`` when the training ends or fails.
+
+    Args:
+        module: The module that is trained.
+        settings: What to do; may be replaced at any time between batches.
+    """
+
+    def __init__(self, module: nn.Module, settings: GuardSettings | None = None) -> None:
+        self.settings = settings or GuardSettings()
+        self._statistics = RunningStatistics(module)
+        self._stepped: list[tuple[OptimizerAdapter, Tensor | bool]] = []
+        self._first_step: list[tuple[OptimizerAdapter, Tensor]] = []
+        self._begun: set[int] = set()
+        self._forced: dict[int, Tensor] = {}
+        self._hooks: dict[int, RemovableHandle] = {}
+
+    def before_batch(self, first_of_window: bool) -> None:
+        """Remember the running statistics, at the first micro-batch of an accumulation window."""
+        if self.settings.skip_non_finite and first_of_window:
+            self._statistics.save()
+
+    def before_step(self, adapter: OptimizerAdapter, norms: Tensor | None) -> None:
+        """Decide on the step that ``adapter``'s optimizer is about to make.
+
+        Args:
+            adapter: The optimizer.
+            norms: Unscaled L2 norms of its gradients, ``[k]`` on the device; None without any.
+        """
+        settings = self.settings
+        if norms is None or not (settings.skip_non_finite or settings.clip_norm is not None):
+            return
+        if adapter.obstacle("clip") is not None:
+            return
+        with torch.no_grad():
+            if adapter.fused or not (norms.device.type == "cpu" or settings.wait_for_device):
+                self._decide_on_device(adapter, norms)
+            else:
+                self._decide_on_host(adapter, norms)
+
+    def _decide_on_host(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
+        # `numpy()` shares the memory of a CPU tensor; `cpu()` is what waits for an accelerator.
+        values = (norms if norms.device.type == "cpu" else norms.cpu()).numpy()
+        total = float(np.sqrt(np.square(values, dtype=np.float64).sum()))
+        finite = bool(np.isfinite(values).all())
+        limit = self.settings.clip_norm
+        if not finite:
+            if self.settings.skip_non_finite and adapter.obstacle("skip") is None:
+                adapter.drop_gradients()
+                self._stepped.append((adapter, True))
+        elif limit is not None and total > limit:
+            adapter.scale_gradients(limit / total)
+
+    def _decide_on_device(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
+        finite = torch.isfinite(norms).all()
+        limit = self.settings.clip_norm
+        if limit is not None:
+            total = torch.linalg.vector_norm(norms)
+            clipped = limit / total.clamp_min(limit)
+            # Clipping by a norm that is not finite would spoil the gradients that are.
+            adapter.scale_gradients(torch.where(finite & torch.isfinite(total), clipped, 1.0))
+        if self.settings.skip_non_finite and adapter.fused:
+            self._skip_on_device(adapter, (~finite).float())
+
+    def _skip_on_device(self, adapter: OptimizerAdapter, flag: Tensor) -> None:
+        self._stepped.append((adapter, flag))
+        if adapter.index not in self._begun and not adapter.optimizer.state:
+            self._first_step.append((adapter, flag))
+        if adapter.scaler is None:
+            adapter.optimizer.found_inf = flag  # type: ignore[attr-defined]
+            return
+        # The scaler sets `found_inf` after this, just before the step: add to it there.
+        self._forced[adapter.index] = flag
+        if adapter.index not in self._hooks:
+            hook = self._join_scaler(adapter)
+            self._hooks[adapter.index] = adapter.optimizer.register_step_pre_hook(hook)
+
+    def _join_scaler(self, adapter: OptimizerAdapter) -> Any:
+        def join(optimizer: Any, *_: Any) -> None:
+            flag = self._forced.pop(adapter.index, None)
+            found = vars(optimizer).get("found_inf")
+            if flag is not None and found is not None:
+                flag.copy_(torch.maximum(flag, found.to(flag)))
+                optimizer.found_inf = flag
+
+        return join
+
+    def after_step(self) -> Tensor | bool:
+        """Put back what a skipped step has damaged; return whether a step was skipped.
+
+        Returns:
+            A bool, or a 0-d float tensor on the device that is not zero where a step was skipped.
+        """
+        if not self._stepped:
+            return False
+        stepped, self._stepped = self._stepped, []
+        skipped = stepped[0][1] if len(stepped) == 1 else _any([flag for _, flag in stepped])
+        scaled = any(adapter.scaler is not None for adapter, _ in stepped)
+        with torch.no_grad():
+            self._restore_statistics(skipped, only_if_damaged=scaled)
+        for adapter, _ in stepped:
+            if adapter.scaler is None:
+                vars(adapter.optimizer).pop("found_inf", None)
+        self._forget_first_steps()
+        return skipped
+
+    def _restore_statistics(self, skipped: Tensor | bool, *, only_if_damaged: bool) -> None:
+        # A scaler looking for its scale skips the steps of sound batches: their statistics count.
+        if isinstance(skipped, Tensor) and skipped.device.type != "cpu":
+            if only_if_damaged:
+                skipped = skipped * self._statistics.damaged().to(skipped)
+            self._statistics.restore_where(skipped)
+        elif _read(skipped) and not (only_if_damaged and not _read(self._statistics.damaged())):
+            self._statistics.restore()
+
+    def _forget_first_steps(self) -> None:
+        """Drop the state that a skipped first step made: SGD's momentum is not set in it."""
+        for adapter, skipped in self._first_step:
+            if _read(skipped):
+                adapter.optimizer.state.clear()
+            else:
+                self._begun.add(adapter.index)
+        self._first_step.clear()
+
+    def close(self) -> None:
+        """Take everything off the optimizers that was put on them."""
+        for adapter, _ in self._stepped:
+            if adapter.scaler is None:
+                vars(adapter.optimizer).pop("found_inf", None)
+        for hook in self._hooks.values():
+            hook.remove()
+        self._hooks.clear()
+        self._forced.clear()
+        self._stepped.clear()
+        self._first_step.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings in plain types."""
+        return asdict(self.settings)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the settings of ``state``."""
+        self.settings = GuardSettings(**state)
+
+
+def _read(flag: Tensor | bool) -> bool:
+    """Read a flag on the host: through shared memory on the CPU, waiting for an accelerator."""
+    if not isinstance(flag, Tensor):
+        return flag
+    return bool((flag if flag.device.type == "cpu" else flag.cpu()).numpy())
+
+
+def _any(flags: list[Tensor | bool]) -> Tensor | bool:
+    tensors = [flag for flag in flags if isinstance(flag, Tensor)]
+    if not tensors:
+        return any(flags)
+    if any(flag is True for flag in flags):
+        return torch.ones_like(tensors[0])
+    return torch.stack([flag.to(tensors[0]) for flag in tensors]).amax()

@@ -1,0 +1,102 @@
+"""The run: what a remedy is given of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from lightning_plateau.core.history import History
+from lightning_plateau.guard import Guard
+from lightning_plateau.optimizers import OptimizerAdapter
+from lightning_plateau.snapshot import Snapshot
+
+KEPT = 2
+
+
+@dataclass
+class Snapshots:
+    """The snapshots to go back to, on the host: the first one and the last two good ones.
+
+    They are not part of a checkpoint, which is a snapshot itself: a resumed run starts with that.
+
+    Attributes:
+        every_n_steps: Optimizer steps between two of them, at least.
+        initial: The first one.
+        good: The last two, ascending.
+        restored: How many times the run was rolled back.
+    """
+
+    every_n_steps: int = 500
+    initial: Snapshot | None = None
+    good: tuple[Snapshot, ...] = ()
+    restored: int = 0
+
+    def due(self, step: int) -> bool:
+        """Whether so many steps have passed since the last one that another may be taken."""
+        last = self.good[-1] if self.good else self.initial
+        return last is None or step - last.step >= self.every_n_steps
+
+    def keep(self, run: Run) -> bool:
+        """Take one of a run that is well; return whether it was finite and was kept."""
+        snapshot = Snapshot.take(run)
+        # What is known of a run on an accelerator may be a few steps old: look at the copy itself.
+        if not snapshot.finite:
+            return False
+        if self.initial is None:
+            self.initial = snapshot
+        else:
+            self.good = (*self.good, snapshot)[-KEPT:]
+        return True
+
+    def latest(self, before: int | None = None) -> Snapshot | None:
+        """Return the last good one taken before step ``before``, else the first one, if any."""
+        usable = [s for s in self.good if before is None or s.step < before]
+        return usable[-1] if usable else self.initial
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count in plain types."""
+        return {"restored": self.restored}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue to count from ``state``."""
+        self.restored = state["restored"]
+
+
+@dataclass
+class Run:
+    """A training as remedies see it.
+
+    Attributes:
+        trainer: The Trainer.
+        module: The LightningModule.
+        adapters: One for each optimizer.
+        guard: What acts on each step.
+        snapshots: States to go back to.
+        step: Optimizer steps made, on the library's own clock.
+        history: What was recorded so far.
+        allow_user_overrides: Whether a remedy may overrule what the user has set.
+        stop_reason: Why the run was stopped; empty while it was not.
+    """
+
+    trainer: Any
+    module: nn.Module
+    adapters: tuple[OptimizerAdapter, ...]
+    guard: Guard
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    step: int = 0
+    history: History = field(default_factory=History)
+    allow_user_overrides: bool = False
+    stop_reason: str = ""
+
+    @property
+    def scaler(self) -> Any:
+        """The gradient scaler of mixed precision; None where there is none."""
+        return self.adapters[0].scaler if self.adapters else None
+
+    def stop(self, reason: str) -> None:
+        """End the training after the batch under way; call it on every rank at the same step."""
+        self.stop_reason = reason
+        self.trainer.should_stop = True

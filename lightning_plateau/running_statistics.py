@@ -1,0 +1,88 @@
+"""The running statistics of normalization layers, saved before a batch and put back after it.
+
+A single NaN batch poisons them for ever, also where the optimizer step is skipped: they are updated
+in the forward pass.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integers as wide as a value, to copy bits without computing with them."""
+
+
+class RunningStatistics:
+    """The buffers of every module that keeps running statistics, ``num_batches_tracked`` included.
+
+    Args:
+        module: The module that is trained.
+
+    Example:
+        >>> layer = nn.BatchNorm1d(2)
+        >>> statistics = RunningStatistics(layer)
+        >>> statistics.save()
+        >>> _ = layer(torch.full((4, 2), float("nan")))
+        >>> statistics.restore()
+        >>> layer.running_mean.tolist(), int(layer.num_batches_tracked)
+        ([0.0, 0.0], 0)
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._parts = [part for part in module.modules() if _keeps_statistics(part)]
+        self._live: list[Tensor] = []
+        self._saved: list[Tensor] = []
+
+    def save(self) -> None:
+        """Remember the values as they are now, in memory that is allocated once."""
+        live = [buffer for part in self._parts for buffer in _buffers(part)]
+        if not _same(live, self._live):
+            self._live = live
+            self._saved = [torch.empty_like(buffer) for buffer in live]
+        if live:
+            torch._foreach_copy_(self._saved, self._live)
+
+    def restore(self) -> None:
+        """Put the remembered values back."""
+        if self._live:
+            torch._foreach_copy_(self._live, self._saved)
+
+    def restore_where(self, flag: Tensor) -> None:
+        """Put the remembered values back where ``flag`` is not zero, without waiting for it.
+
+        The bits are selected with integers: in floating point, NaN times zero is NaN.
+
+        Args:
+            flag: 0-d tensor on the device.
+        """
+        words: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for live, saved in zip(self._live, self._saved, strict=True):
+            kind = _WORDS[live.element_size()]
+            into, out_of = words.setdefault(kind, ([], []))
+            into.append(live.view(kind))
+            out_of.append(saved.view(kind))
+        for kind, (into, out_of) in words.items():
+            difference = torch._foreach_sub(out_of, into)  # may wrap around, and wraps back below
+            torch._foreach_mul_(difference, (flag != 0).to(kind))
+            torch._foreach_add_(into, difference)
+
+    def damaged(self) -> Tensor:
+        """Return whether a value is not finite now, as a 0-d bool tensor that nothing waits for."""
+        values = [buffer for buffer in self._live if buffer.is_floating_point()]
+        if not values:
+            return torch.tensor(False)
+        norms = torch.stack([norm.float() for norm in torch._foreach_norm(values)])
+        return ~torch.isfinite(norms).all()
+
+
+def _keeps_statistics(part: nn.Module) -> bool:
+    return any(name.startswith("running_") for name in part._buffers) and bool(_buffers(part))
+
+
+def _buffers(part: nn.Module) -> list[Tensor]:
+    return [buffer for buffer in part._buffers.values() if buffer is not None]
+
+
+def _same(left: list[Tensor], right: list[Tensor]) -> bool:
+    return len(left) == len(right) and all(a is b for a, b in zip(left, right, strict=True))
