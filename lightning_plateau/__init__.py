@@ -1,4 +1,4 @@
-"""Why does the loss not go down? A PyTorch Lightning plugin that finds out, proves it and mends it."""
+"""Why does the loss not go down? A plugin for PyTorch Lightning that finds out and mends it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is used: reading the catalogue needs neither torch nor lightning."""
+    """Import a public name when it is used: reading the catalogue needs no torch."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

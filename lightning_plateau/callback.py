@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, cast
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_plateau.core import signal
 from lightning_plateau.core.finding import Finding, Severity
@@ -25,7 +25,8 @@ from lightning_plateau.recording.profile import Hints, take_profile
 from lightning_plateau.recording.recorder import Recorder
 from lightning_plateau.recording.tape import Draft
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
-from lightning_plateau.report.terminal import Announcer, summary
+from lightning_plateau.report.announcer import Announcer
+from lightning_plateau.report.terminal import summary
 from lightning_plateau.run import Run
 from lightning_plateau.treatment import Treatment
 
@@ -36,33 +37,43 @@ PolicyName = Literal["observe", "safe", "auto"]
 def harmless(hook: Callable[P, None]) -> Callable[P, None]:
     """Let a failure of ours never reach the training: it becomes one finding, and we step aside."""
 
-    @functools.wraps(hook)
+    @wraps(hook)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         callback = cast(PlateauCallback, args[0])
         if callback.disabled:
             return
         try:
             hook(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it becomes LP903, and the run goes on
             callback.give_up(hook.__name__, error)
 
     return guarded
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What watches one training."""
+
+    recorder: Recorder
+    treatment: Treatment
 
 
 class PlateauCallback(Callback):
     """Tells why the loss does not go down, and treats what can be treated.
 
     Pass it to the Trainer; without arguments it watches the training, skips steps that are not
-    finite exactly, and prints what it finds. After ``fit`` read ``findings``, ``journal``, ``history``.
+    finite exactly, and prints what it finds. After ``fit`` read ``findings``, ``journal`` and
+    ``history``.
 
     Args:
-        policy: What may be done to the run. ``"observe"``: nothing. ``"safe"``: only what cannot hurt a
-            healthy run. ``"auto"``: all remedies, each on trial. Or a ``Policy``.
+        policy: What may be done to the run. ``"observe"``: nothing. ``"safe"``: only what cannot
+            hurt a healthy run. ``"auto"``: all remedies, each on trial. Or a ``Policy``.
         rules: Rule objects to use in place of all.
         select: Codes, beginnings of codes or names of the rules to use.
         ignore: The same, of the rules to leave out.
         every_n_steps: Optimizer steps between diagnoses.
-        dirpath: Folder for ``journal.jsonl`` and ``history.npz``; by default ``plateau`` in the logger's folder.
+        dirpath: Folder for ``journal.jsonl`` and ``history.npz``; by default ``plateau`` in the
+            folder of the logger.
         dry_run: Say what would be done, and do nothing.
 
     Raises:
@@ -97,13 +108,13 @@ class PlateauCallback(Callback):
         self._dirpath = dirpath
         self._announcer = Announcer()
         self._ledger = Ledger(frozenset(rule.code for rule in self._rules if rule.symptom))
-        self._recorder: Recorder | None = None
-        self._treatment: Treatment | None = None
+        self._watch: Watch | None = None
         self._validation = ValidationLoss()
         self._restored: Mapping[str, Any] | None = None
         self._window_open = False
         self._folder: Path | None = None
         self._history = History()
+        self._current: tuple[Finding, ...] = ()
 
     # -- what users read ------------------------------------------------------------------------
 
@@ -124,60 +135,60 @@ class PlateauCallback(Callback):
 
     def record(self, name: str, value: Tensor | float) -> None:
         """Record a value as the signal ``user/<name>`` at the current step."""
-        if self._recorder is None:
+        if self._watch is None:
             return
         if isinstance(value, Tensor):
-            self._recorder.record_tensor(signal.user(name), value)
+            self._watch.recorder.record_tensor(signal.user(name), value)
         else:
-            self._recorder.record_value(signal.user(name), float(value))
+            self._watch.recorder.record_value(signal.user(name), float(value))
 
     # -- the start ------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set up: the optimizers, their restored learning rates and the loaders are known only now."""
+        """Set up: optimizers, restored learning rates and loaders are known only now."""
         self.disabled = False
+        self._watch = None
+        self._window_open = False
+        self._current = ()
+        self._announcer.enabled = trainer.is_global_zero
         self._prepare(trainer, pl_module)
 
     @harmless
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        self._recorder = None
-        adapters = adapt(trainer)
-        tape = not _compiled(module)
-        self._announcer.enabled = trainer.is_global_zero
-        recorder = Recorder(
-            module,
-            [adapter.parameters() for adapter in adapters],
-            every_n_steps=self._every_n_steps,
-            tags=_needed(self._rules),
-            tape=tape,
-        )
-        hints = getattr(module, "plateau_hints", Hints())
-        recorder.profile = take_profile(trainer, module, [adapter.capabilities for adapter in adapters], hints)
-        if self._restored is None:
+        restored, self._restored = self._restored, None
+        if restored is None:
             self.journal = Journal()
             self._ledger.clear()
-        self._open_journal(trainer, fresh=self._restored is None)
+        self._open_journal(trainer, fresh=restored is None)
+        adapters = adapt(trainer)
+        taped = not _compiled(module)
+        recorder = Recorder(
+            module,
+            [adapter.parameters for adapter in adapters],
+            every_n_steps=self._every_n_steps,
+            tags=_needed(self._rules),
+            tape=taped,
+        )
+        hints = getattr(module, "plateau_hints", Hints())
+        flags = [adapter.capabilities for adapter in adapters]
+        recorder.profile = take_profile(trainer, module, flags, hints)
         run = Run.of(trainer, module, adapters)
-        self._treatment = Treatment(run, self._policy, self.journal, self._announcer)
-        if self._restored is not None:
-            recorder.load_state_dict(self._restored["recorder"])
-            self._treatment.load_state_dict(self._restored["treatment"])
-            self._restored = None
-        self._recorder = recorder
-        self._treatment.start(recorder.clock)
+        treatment = Treatment(run, self._policy, self.journal, self._announcer)
+        if restored is not None:
+            recorder.load_state_dict(restored["recorder"])
+        treatment.start(recorder.clock, None if restored is None else restored["treatment"])
+        self._watch = Watch(recorder, treatment)
         self._history = recorder.history()
-        self._window_open = False
-        if not tape:
-            self._unsupported("compiled modules are not taped: activations and the loss call are not watched")
+        if not taped:
+            self._unsupported("compiled modules are not taped: activations are not watched")
 
     def _open_journal(self, trainer: Trainer, *, fresh: bool) -> None:
-        folder = Path(self._dirpath) if self._dirpath is not None else _log_folder(trainer)
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        log_folder = _log_folder(trainer)  # on every rank: it is a collective
+        folder = log_folder if self._dirpath is None else Path(self._dirpath)
+        if not trainer.is_global_zero or _is_fast_dev_run(trainer):
             return
-        if fresh and self._dirpath is None:
-            folder = _unused(folder)
-        self._folder = folder
-        self.journal.open(folder / "journal.jsonl")
+        self._folder = _unused(folder) if fresh and self._dirpath is None else folder
+        self.journal.open(self._folder / "journal.jsonl")
         if self.journal.failure is not None:
             self._folder = None
             self._unsupported(
@@ -188,61 +199,72 @@ class PlateauCallback(Callback):
     # -- one batch ------------------------------------------------------------------------------
 
     @harmless
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Note the batch."""
-        if self._recorder is None or self._treatment is None:
+        if self._watch is None:
             return
-        first = not self._window_open
+        recorder, first = self._watch.recorder, not self._window_open
         self._window_open = True
-        self._treatment.before_batch(first)
-        look = self._first_look if self._recorder.clock == 0 and first else None
-        self._recorder.begin_batch(batch, first_of_window=first, before_first_loss=look)
+        self._watch.treatment.before_batch(first)
+        look = self._first_look if recorder.clock == 0 and first else None
+        recorder.begin_batch(batch, first_of_window=first, before_first_loss=look)
 
     @harmless
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
         """Note the loss."""
-        if self._recorder is not None:
-            self._recorder.observe_loss(loss)
+        if self._watch is not None:
+            self._watch.recorder.observe_loss(loss)
 
     @harmless
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+    ) -> None:
         """Note the gradients before clipping, and guard the step."""
-        if self._recorder is None or self._treatment is None:
+        if self._watch is None:
             return
-        index, adapter = self._treatment.adapter_of(optimizer)
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        loss_scale = scaler._get_scale_async() if scaler is not None and scaler.is_enabled() else None
-        norms = self._recorder.observe_gradients(
+        index, adapter = self._watch.treatment.adapter_of(optimizer)
+        automatic = pl_module.automatic_optimization
+        norms = self._watch.recorder.observe_gradients(
             index,
-            accumulated=trainer.accumulate_grad_batches if pl_module.automatic_optimization else None,
-            loss_scale=loss_scale,
-            scale=adapter.gradient_scale(),
+            accumulated=trainer.accumulate_grad_batches if automatic else None,
+            loss_scale=adapter.loss_scale,
+            scale=adapter.gradient_scale,
         )
         if norms is not None:
-            self._treatment.before_step(adapter, norms)
+            self._watch.treatment.before_step(adapter, norms)
 
     @harmless
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Close the step; every so often, diagnose and treat."""
-        if self._recorder is None or self._treatment is None:
+        if self._watch is None:
             return
+        recorder, treatment = self._watch.recorder, self._watch.treatment
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        closed = self._recorder.end_batch(
+        closed = recorder.end_batch(
             loss=loss if isinstance(loss, Tensor) else None,
-            learning_rates=self._treatment.learning_rates(),
-            skipped=self._treatment.after_step(),
+            learning_rates=treatment.learning_rates(),
+            skipped=treatment.after_step(),
         )
-        if self._recorder.failure is not None:
-            failure, self._recorder.failure = self._recorder.failure, None
-            self._unsupported(f"the forward pass could not be taped: {type(failure).__name__}: {failure}")
-        if not closed:
-            return
-        self._window_open = False
-        self._treatment.step = self._recorder.clock
-        if self._recorder.due:
-            self._consider(trainer)
+        failure, recorder.failure = recorder.failure, None
+        if failure is not None:
+            kind = type(failure).__name__
+            self._unsupported(f"the forward pass could not be taped: {kind}: {failure}")
+        if closed:
+            self._window_open = False
+            treatment.step = recorder.clock
+            if recorder.due:
+                self._consider(self._watch, trainer)
 
     # -- validation and epochs ------------------------------------------------------------------
 
@@ -262,68 +284,65 @@ class PlateauCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add to the validation loss, for runs that log none."""
-        if not trainer.sanity_checking and self._recorder is not None:
+        if not trainer.sanity_checking and self._watch is not None:
             self._validation.update(outputs, batch_size(batch))
 
     @harmless
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the validation loss and the logged metrics."""
-        recorder = self._recorder
-        if trainer.sanity_checking or recorder is None:
+        if trainer.sanity_checking or self._watch is None:
             return
-        name = loss_name(trainer.callback_metrics, recorder.profile.monitor)
-        loss = float(trainer.callback_metrics[name]) if name is not None else self._validation.compute()
+        recorder, metrics = self._watch.recorder, trainer.callback_metrics
+        name = loss_name(metrics, recorder.profile.monitor)
+        loss = float(metrics[name]) if name is not None else self._validation.compute()
         if loss is not None:
             recorder.record_value(signal.VALIDATION_LOSS, loss)
-        self._record_metrics(trainer)
+        _record_metrics(trainer, recorder)
 
     @harmless
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the end of the epoch."""
-        if self._recorder is not None:
-            self._recorder.end_epoch()
-            if not self._recorder.profile.has_validation:
-                self._record_metrics(trainer)
-
-    def _record_metrics(self, trainer: Trainer) -> None:
-        for name, value in trainer.callback_metrics.items():
-            if value.numel() == 1 and self._recorder is not None:
-                self._recorder.record_value(signal.metric(name), float(value))
+        if self._watch is not None:
+            self._watch.recorder.end_epoch()
+            if not self._watch.recorder.profile.has_validation:
+                _record_metrics(trainer, self._watch.recorder)
 
     # -- diagnosis ------------------------------------------------------------------------------
 
     def _first_look(self, draft: Draft) -> None:
-        """Report what is certain before the first loss is computed: bad labels may crash the device."""
-        if self._recorder is not None:
-            history = self._recorder.first_look(draft)
-            certain = tuple(finding for finding in diagnose(history, self._rules) if finding.certain)
+        """Report what is certain before the first loss: bad labels may crash the device."""
+        if self._watch is not None:
+            history = self._watch.recorder.first_look(draft)
+            certain = tuple(f for f in diagnose(history, self._rules) if f.certain)
             self._tell(self._ledger.add(certain))
 
-    def _consider(self, trainer: Trainer, *, finished: bool = False, ended: bool = False) -> None:
-        assert self._recorder is not None and self._treatment is not None
-        several = trainer.world_size > 1
-        reduce = functools.partial(trainer.strategy.reduce, reduce_op="mean") if several and not ended else None
-        self._recorder.drain(reduce=cast(Any, reduce), wait=finished or ended)
-        self._history = self._recorder.history(finished=finished)
-        findings = diagnose(self._history, self._rules)
-        if several and not ended:
-            findings = trainer.strategy.broadcast(findings)
-        self._tell(self._ledger.update(findings, self._treatment.treated_codes))
+    def _consider(
+        self, watch: Watch, trainer: Trainer, *, finished: bool = False, ended: bool = False
+    ) -> None:
+        """Drain, diagnose and, while training goes on, treat; the same on every rank."""
+        recorder, treatment = watch.recorder, watch.treatment
+        together = trainer.world_size > 1 and not ended
+        recorder.drain(reduce=partial(_mean, trainer) if together else None, wait=ended)
+        self._history = recorder.history(finished=finished)
+        # An intervention begins a new episode: what was before it says nothing of it.
+        self._current = diagnose(self._history.since(treatment.episode_step), self._rules)
+        if together:
+            self._current = trainer.strategy.broadcast(self._current)
+        self._tell(self._ledger.update(self._current, treatment.treated_codes))
         if not ended:
-            self._treatment.consider(self._history, findings)
+            treatment.consider(self._history, self._current)
 
     def _tell(self, new: Sequence[Finding]) -> None:
         for finding in new:
             self.journal.append(finding)
-            self._announcer.finding(finding)
+            self._announcer(finding)
 
     def _unsupported(self, message: str) -> None:
         """Say once what could not be watched."""
-        step = self._recorder.clock if self._recorder is not None else 0
         finding = Finding(
             "LP903",
             "unsupported-here",
-            step,
+            self._watch.recorder.clock if self._watch is not None else 0,
             Severity.INFO,
             1.0,
             message,
@@ -332,71 +351,76 @@ class PlateauCallback(Callback):
         self._tell(self._ledger.add((finding,)))
 
     def give_up(self, where: str, error: Exception) -> None:
-        """Step aside after a failure of our own: say so once, release everything, let the run go on."""
+        """Step aside after a failure of our own: say so, let go of the run, let it go on."""
         self.disabled = True
-        self._unsupported(f"watching failed in {where} and stopped: {type(error).__name__}: {error}")
-        if self._recorder is not None:
-            self._recorder.release()
-        if self._treatment is not None:
-            self._treatment.release()
+        kind = type(error).__name__
+        self._unsupported(f"watching failed in {where} and stopped: {kind}: {error}")
+        self._release()
 
     # -- the end --------------------------------------------------------------------------------
 
     @harmless
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Diagnose the whole run and report."""
-        if self._recorder is not None and self._treatment is not None:
-            self._consider(trainer, finished=True, ended=True)
-            self._treatment.end(self._history, self.findings)
+        if self._watch is not None:
+            self._consider(self._watch, trainer, finished=True, ended=True)
+            self._watch.treatment.end(self._history, self._current)
             self._conclude()
 
     @harmless
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         """Report what is known of a training that died."""
-        if self._recorder is None or self._treatment is None:
+        if self._watch is None:
             return
-        self._recorder.abandon_batch()
-        self.journal.append(Note(self._recorder.clock, f"training ended with {type(exception).__name__}: {exception}"))
-        self._consider(trainer, ended=True)
-        self._treatment.release()
+        self._watch.recorder.abandon_batch()
+        kind, step = type(exception).__name__, self._watch.recorder.clock
+        self.journal.append(Note(step, f"training ended with {kind}: {exception}"))
+        self._consider(self._watch, trainer, ended=True)
+        self._watch.treatment.end(self._history, self._current)
         self._conclude()
 
     def _conclude(self) -> None:
         artefacts = []
         if self._folder is not None:
             try:
-                self._history.save(self._folder / "history.npz")
+                self._folder.mkdir(parents=True, exist_ok=True)
+                artefacts = [self._folder / "journal.jsonl"]
+                artefacts.append(self._history.save(self._folder / "history.npz"))
             except OSError as error:
                 self._unsupported(f"the history cannot be written to {self._folder}: {error}")
-            else:
-                artefacts.append(str(self._folder))
-        self._announcer.lines(summary(self.findings, self.journal, self._history, tuple(artefacts)))
+        self._announcer.report(summary(self._current, self.journal, self._history, artefacts))
+        self._release()
         self.journal.close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the run."""
-        if self._recorder is not None:
-            self._recorder.release()
-        if self._treatment is not None:
-            self._treatment.release()
+        self._release()
         self.journal.close()
+
+    def _release(self) -> None:
+        if self._watch is not None:
+            self._watch.recorder.release()
+            self._watch.treatment.release()
 
     # -- resume ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return recorder, journal, findings and treatment in plain types and tensors."""
-        if self._recorder is None or self._treatment is None or self.disabled:
+        if self._watch is None or self.disabled:
             return {}
         return {
-            "recorder": self._recorder.state_dict(),
+            "recorder": self._watch.recorder.state_dict(),
             "journal": self.journal.state_dict(),
             "ledger": self._ledger.state_dict(),
-            "treatment": self._treatment.state_dict(),
+            "treatment": self._watch.treatment.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts: optimizers and loops exist only then."""
         self._restored = state_dict
+        self.journal = Journal()
         self.journal.load_state_dict(state_dict["journal"])
         self._ledger.load_state_dict(state_dict["ledger"])
 
@@ -406,20 +430,35 @@ def _needed(rules: Sequence[Rule]) -> frozenset[str]:
     return frozenset(s.tag for s in always) | {s.tag for rule in rules for s in rule.requires}
 
 
-def _compiled(module: torch.nn.Module) -> bool:
-    """Whether some part of the module is compiled: a tape must not be active in a compiled region."""
+def _compiled(module: nn.Module) -> bool:
+    """Whether a part of the module is compiled: no tape may be active in a compiled region."""
     return getattr(module, "_compiler_ctx", None) is not None or any(
-        child._compiled_call_impl is not None or type(child).__name__ == "OptimizedModule" for child in module.modules()
+        child._compiled_call_impl is not None or "_orig_mod" in child._modules
+        for child in module.modules()
     )
 
 
+def _mean(trainer: Trainer, values: Tensor) -> Tensor:
+    """Return the mean of ``values`` over the ranks."""
+    return cast(Tensor, trainer.strategy.reduce(values, reduce_op="mean"))
+
+
+def _record_metrics(trainer: Trainer, recorder: Recorder) -> None:
+    for name, value in trainer.callback_metrics.items():
+        if value.numel() == 1:
+            recorder.record_value(signal.metric(name), float(value))
+
+
 def _log_folder(trainer: Trainer) -> Path:
-    # On every rank: log_dir is a collective.
     return Path(trainer.log_dir or trainer.default_root_dir) / "plateau"
 
 
+def _is_fast_dev_run(trainer: Trainer) -> bool:
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
 def _unused(folder: Path) -> Path:
-    """Return ``folder``, or ``folder-1``, ``folder-2`` … where a journal of another run lies in it."""
+    """Return ``folder``, or ``folder-1``, ``folder-2`` … where another run's journal lies in it."""
     candidate, number = folder, 0
     while (candidate / "journal.jsonl").exists():
         number += 1

@@ -1,4 +1,4 @@
-"""Diagnosis: History in, findings out, the most probable cause first and symptoms under their cause."""
+"""Diagnosis: History in, findings out, the most probable cause first, symptoms last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEVERITIES = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
 
 
 def all_rules() -> tuple[Rule, ...]:
-    """Return every rule with its standard thresholds: the library's own and those of installed packages.
+    """Return every rule with its standard thresholds: our own and those of installed packages.
 
     Packages offer rules through the entry-point group ``lightning_plateau.rules``; an entry point
     names a rule class.
@@ -35,7 +35,7 @@ def select_rules(
 
     Args:
         rules: Rule objects to use in place of all.
-        select: Codes (``"LP301"``), beginnings of codes (``"LP3"``) or names to keep; None keeps all.
+        select: Codes (``"LP301"``), beginnings of codes (``"LP3"``) or names; None keeps all.
         ignore: The same, to leave out.
 
     Raises:
@@ -46,7 +46,11 @@ def select_rules(
         ['LP401']
     """
     available = all_rules() if rules is None else tuple(rules)
-    kept = _matching(available, select, "select") if select is not None else {rule.code for rule in available}
+    kept = (
+        _matching(available, select, "select")
+        if select is not None
+        else {rule.code for rule in available}
+    )
     dropped = _matching(available, ignore, "ignore") if ignore is not None else set()
     return tuple(rule for rule in available if rule.code in kept - dropped)
 
@@ -55,13 +59,15 @@ def _matching(rules: Iterable[Rule], entries: Sequence[str], argument: str) -> s
     known = {rule.code: rule.name for rule in rules}
     matched: set[str] = set()
     for entry in entries:
-        found = {code for code, name in known.items() if code.startswith(entry.upper()) or name == entry}
+        found = {
+            code for code, name in known.items() if code.startswith(entry.upper()) or name == entry
+        }
         if not found or not entry:
             near = difflib.get_close_matches(entry, [*known, *known.values()], n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise ValueError(
-                f"{argument} expects codes such as 'LP301', beginnings such as 'LP3' or names such as "
-                f"'flat-loss', but received {entry!r}.{hint} `lightning-plateau rules` lists them all."
+                f"{argument} expects codes such as 'LP301', beginnings such as 'LP3' or names such "
+                f"as 'flat-loss', but received {entry!r}.{hint} See `lightning-plateau rules`."
             )
         matched |= found
     return matched
@@ -95,7 +101,7 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
 def _ask(rule: Rule, history: History) -> Finding | None:
     try:
         return rule.check(history)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a rule that fails becomes a finding
         return Finding(
             "LP903",
             "unsupported-here",

@@ -37,8 +37,10 @@ class Ledger:
         self._standing: dict[str, Finding] = {}
         self._announced: set[str] = set()
 
-    def update(self, findings: Iterable[Finding], treated: frozenset[str] = frozenset()) -> tuple[Finding, ...]:
-        """Take a whole diagnosis, the latest, and return the findings whose code is new to the run."""
+    def update(
+        self, findings: Iterable[Finding], treated: frozenset[str] = frozenset()
+    ) -> tuple[Finding, ...]:
+        """Take the latest diagnosis, whole, and return the findings with a code new to the run."""
         findings = tuple(findings)
         latest = {finding.code for finding in findings}
         self._standing = {
@@ -49,7 +51,7 @@ class Ledger:
         return self.add(findings)
 
     def add(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-        """Take findings beside those that stand, and return the ones whose code is new to the run."""
+        """Take findings beside those that stand, and return the ones with a code new to the run."""
         new = []
         for finding in findings:
             earlier = self._standing.get(finding.code)

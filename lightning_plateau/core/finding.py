@@ -53,7 +53,9 @@ class Finding:
         explained_by: Code of the reported cause that accounts for this finding; ``""`` for none.
 
     Example:
-        >>> Finding("LP401", "flat-loss", 200, Severity.ERROR, 0.9, "the loss stays at 2.30").certainty
+        >>> Finding(
+        ...     "LP401", "flat-loss", 200, Severity.ERROR, 0.9, "the loss stays at 2.30"
+        ... ).certainty
         'likely'
     """
 

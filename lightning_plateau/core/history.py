@@ -76,7 +76,7 @@ class Series:
 
     @property
     def last_row(self) -> Floats:
-        """Last row of a signal with columns, ``[len(labels)]``; all NaN when nothing was recorded."""
+        """Last row of a signal with columns, ``[len(labels)]``; all NaN where there is none."""
         return self.values[-1] if len(self.values) else np.full(len(self.labels), np.nan)
 
     @property
@@ -164,8 +164,21 @@ class History:
         """The latest tape, or None where none was taken."""
         return self.tapes[-1] if self.tapes else None
 
+    def since(self, step: int) -> History:
+        """Return the history from ``step`` on, as if the run had begun there.
+
+        The latest tape stays, however old: what it tells of the wiring still holds.
+        """
+        later = tuple(tape for tape in self.tapes if tape.step >= step)
+        return replace(
+            self,
+            series={tag: series.since(step) for tag, series in self.series.items()},
+            tapes=later or self.tapes[-1:],
+            epoch_ends=tuple(end for end in self.epoch_ends if end > step),
+        )
+
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the history as one ``.npz`` file and return its path. It appears whole or not at all."""
+        """Write one ``.npz`` file, whole or not at all, and return its path."""
         path = Path(path)
         meta = {
             "format": FORMAT,
@@ -175,10 +188,13 @@ class History:
             "profile": to_plain(self.profile),
             "tapes": to_plain(self.tapes),
             "series": [
-                {"signal": to_plain(series.signal), "labels": series.labels} for series in self.series.values()
+                {"signal": to_plain(series.signal), "labels": series.labels}
+                for series in self.series.values()
             ],
         }
-        arrays: dict[str, NDArray[Any]] = {"meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)}
+        arrays: dict[str, NDArray[Any]] = {
+            "meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
+        }
         for index, series in enumerate(self.series.values()):
             arrays[f"steps_{index}"] = series.steps
             arrays[f"values_{index}"] = series.values
@@ -199,13 +215,20 @@ class History:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 meta = json.loads(arrays["meta"].tobytes())
-                numbered = [(arrays[f"steps_{i}"], arrays[f"values_{i}"]) for i in range(len(meta["series"]))]
+                numbered = [
+                    (arrays[f"steps_{i}"], arrays[f"values_{i}"])
+                    for i in range(len(meta["series"]))
+                ]
         except (KeyError, EOFError, OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise ValueError(f"expected a history written by lightning_plateau at {path}, but {error}") from error
+            raise ValueError(
+                f"expected a history written by lightning_plateau at {path}, but {error}"
+            ) from error
         if meta["format"] > FORMAT:
-            raise ValueError(f"{path} is of format {meta['format']}; this version reads up to {FORMAT}: upgrade")
+            raise ValueError(
+                f"{path} is of format {meta['format']}; this version reads up to {FORMAT}: upgrade"
+            )
         series = {}
         for entry, (steps, values) in zip(meta["series"], numbered, strict=True):
             signal = from_plain(Signal, entry["signal"])

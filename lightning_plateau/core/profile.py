@@ -158,7 +158,9 @@ class Profile:
         """Return the submodules whose kind is one of ``kinds``, in order.
 
         Example:
-            >>> profile = Profile(modules=(ModuleFact("", "Module"), ModuleFact("bn", "BatchNorm1d")))
+            >>> profile = Profile(
+            ...     modules=(ModuleFact("", "Module"), ModuleFact("bn", "BatchNorm1d"))
+            ... )
             >>> [fact.name for fact in profile.modules_of_kind("BatchNorm1d", "BatchNorm2d")]
             ['bn']
         """

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Cadence = Literal["step", "sampled", "validation", "event"]
-Axis = Literal["", "parameter", "buffer", "operation", "normalization", "group", "batch", "optimizer"]
+Axis = Literal[
+    "", "parameter", "buffer", "operation", "normalization", "group", "batch", "optimizer"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,54 +57,101 @@ UPDATE_RATIOS = Signal(
     "parameter",
     "sampled",
 )
-BUFFER_NORMS = Signal("buffer/norm", "L2 norm of each floating-point buffer", "", "buffer", "sampled")
+BUFFER_NORMS = Signal(
+    "buffer/norm", "L2 norm of each floating-point buffer", "", "buffer", "sampled"
+)
 
 LEARNING_RATES = Signal(
-    "optimizer/learning_rate", "learning rate of each group, where it changed", axis="group", cadence="event"
+    "optimizer/learning_rate",
+    "learning rate of each group, where it changed",
+    axis="group",
+    cadence="event",
 )
 SKIPPED_STEPS = Signal("optimizer/skipped", "1 where the step was skipped", cadence="step")
 LOSS_SCALE = Signal("optimizer/loss_scale", "scale of the loss under a gradient scaler")
 
 ACTIVATION_MEAN = Signal("activation/mean", "mean output", "", "operation", "sampled")
-ACTIVATION_STD = Signal("activation/std", "standard deviation of the output", "", "operation", "sampled")
+ACTIVATION_STD = Signal(
+    "activation/std", "standard deviation of the output", "", "operation", "sampled"
+)
 ACTIVATION_MAXIMUM = Signal("activation/maximum", "largest |output|", "", "operation", "sampled")
 ACTIVATION_DEAD = Signal(
-    "activation/dead_units", "share of units below 1e-5 in the whole batch", "", "operation", "sampled"
+    "activation/dead_units",
+    "share of units below 1e-5 in the whole batch",
+    "",
+    "operation",
+    "sampled",
 )
 ACTIVATION_SATURATED = Signal(
-    "activation/saturated", "share of inputs of a squashing function outside ±5", "", "operation", "sampled"
+    "activation/saturated",
+    "share of inputs of a squashing function outside ±5",
+    "",
+    "operation",
+    "sampled",
 )
 ACTIVATION_NON_FINITE = Signal(
     "activation/non_finite", "1 where an output holds NaN or infinity", "", "operation", "sampled"
 )
 
 NORMALIZATION_RUNNING_MEAN = Signal(
-    "normalization/running_mean", "root mean square of the running means", "", "normalization", "sampled"
+    "normalization/running_mean",
+    "root mean square of the running means",
+    "",
+    "normalization",
+    "sampled",
 )
 NORMALIZATION_RUNNING_VARIANCE = Signal(
-    "normalization/running_variance", "mean of the running variances", "", "normalization", "sampled"
+    "normalization/running_variance",
+    "mean of the running variances",
+    "",
+    "normalization",
+    "sampled",
 )
 NORMALIZATION_BATCH_MEAN = Signal(
-    "normalization/batch_mean", "root mean square of the batch's means", "", "normalization", "sampled"
+    "normalization/batch_mean",
+    "root mean square of the batch's means",
+    "",
+    "normalization",
+    "sampled",
 )
 NORMALIZATION_BATCH_VARIANCE = Signal(
     "normalization/batch_variance", "mean of the batch's variances", "", "normalization", "sampled"
 )
 NORMALIZATION_VALUES = Signal(
-    "normalization/values_per_channel", "values that each channel's statistics rest on", "", "normalization", "sampled"
+    "normalization/values_per_channel",
+    "values that each channel's statistics rest on",
+    "",
+    "normalization",
+    "sampled",
 )
 
 DATA_MEAN = Signal("data/mean", "mean of each tensor of the batch", "", "batch", "sampled")
-DATA_STD = Signal("data/std", "standard deviation of each tensor of the batch", "", "batch", "sampled")
-DATA_MINIMUM = Signal("data/minimum", "smallest value of each tensor of the batch", "", "batch", "sampled")
-DATA_MAXIMUM = Signal("data/maximum", "largest value of each tensor of the batch", "", "batch", "sampled")
+DATA_STD = Signal(
+    "data/std", "standard deviation of each tensor of the batch", "", "batch", "sampled"
+)
+DATA_MINIMUM = Signal(
+    "data/minimum", "smallest value of each tensor of the batch", "", "batch", "sampled"
+)
+DATA_MAXIMUM = Signal(
+    "data/maximum", "largest value of each tensor of the batch", "", "batch", "sampled"
+)
 DATA_NON_FINITE = Signal(
-    "data/non_finite", "number of NaN or infinite values in each tensor of the batch", "", "batch", "sampled"
+    "data/non_finite",
+    "number of NaN or infinite values in each tensor of the batch",
+    "",
+    "batch",
+    "sampled",
 )
 DATA_CONSTANT = Signal(
-    "data/constant_features", "share of features that are constant in the batch", "", "batch", "sampled"
+    "data/constant_features",
+    "share of features that are constant in the batch",
+    "",
+    "batch",
+    "sampled",
 )
-BATCH_SIZE = Signal("data/batch_size", "samples of the optimizer step's last batch", cadence="sampled")
+BATCH_SIZE = Signal(
+    "data/batch_size", "samples of the optimizer step's last batch", cadence="sampled"
+)
 
 STANDARD: tuple[Signal, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Signal))
 """Every signal that the library itself records."""

@@ -11,38 +11,134 @@ from lightning_plateau.core.profile import Value
 Source = Literal["operation", "batch", "parameter", "buffer", "other"]
 
 SHAPE_OPERATIONS = frozenset(
-    "view reshape flatten unflatten squeeze unsqueeze transpose permute t contiguous expand "
-    "expand_as view_as reshape_as getitem get movedim swapaxes to float double half bfloat16 type "
-    "type_as clone detach narrow select chunk split unbind ravel as_tensor cpu cuda".split()
+    [
+        "view",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "transpose",
+        "permute",
+        "t",
+        "contiguous",
+        "expand",
+        "expand_as",
+        "view_as",
+        "reshape_as",
+        "getitem",
+        "get",
+        "movedim",
+        "swapaxes",
+        "to",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "type",
+        "type_as",
+        "clone",
+        "detach",
+        "narrow",
+        "select",
+        "chunk",
+        "split",
+        "unbind",
+        "ravel",
+        "as_tensor",
+        "cpu",
+        "cuda",
+    ]
 )
 """Operations that move or recast values and leave each value what it was."""
 
-PASSING_OPERATIONS = SHAPE_OPERATIONS | frozenset("dropout dropout1d dropout2d dropout3d alpha_dropout".split())
+PASSING_OPERATIONS = SHAPE_OPERATIONS | frozenset(
+    ["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"]
+)
 """Operations that a search for the layer before another one walks through."""
 
-RECTIFIERS = frozenset("relu relu6 leaky_relu elu selu celu gelu silu mish softplus threshold hardswish".split())
-SQUASHERS = frozenset("sigmoid tanh hardtanh hardsigmoid softsign expit".split())
-SOFTMAXES = frozenset("softmax log_softmax softmin gumbel_softmax".split())
-ACTIVATIONS = RECTIFIERS | SQUASHERS | SOFTMAXES | frozenset({"logsigmoid", "prelu", "rrelu", "glu", "tanhshrink"})
+RECTIFIERS = frozenset(
+    [
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "softplus",
+        "threshold",
+        "hardswish",
+    ]
+)
+SQUASHERS = frozenset(["sigmoid", "tanh", "hardtanh", "hardsigmoid", "softsign", "expit"])
+SOFTMAXES = frozenset(["softmax", "log_softmax", "softmin", "gumbel_softmax"])
+ACTIVATIONS = (
+    RECTIFIERS
+    | SQUASHERS
+    | SOFTMAXES
+    | frozenset({"logsigmoid", "prelu", "rrelu", "glu", "tanhshrink"})
+)
 
 LINEAR_OPERATIONS = frozenset(
-    "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d "
-    "matmul mm bmm addmm baddbmm einsum".split()
+    [
+        "linear",
+        "bilinear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "matmul",
+        "mm",
+        "bmm",
+        "addmm",
+        "baddbmm",
+        "einsum",
+    ]
 )
-NORMALIZATIONS = frozenset("batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm".split())
-RECURRENCES = frozenset("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split())
+NORMALIZATIONS = frozenset(
+    ["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"]
+)
+RECURRENCES = frozenset(
+    [
+        "lstm",
+        "gru",
+        "rnn_tanh",
+        "rnn_relu",
+        "lstm_cell",
+        "gru_cell",
+        "rnn_tanh_cell",
+        "rnn_relu_cell",
+    ]
+)
 
-CLASS_LOSSES = frozenset("cross_entropy nll_loss".split())
-BINARY_LOSSES = frozenset("binary_cross_entropy binary_cross_entropy_with_logits".split())
-REGRESSION_LOSSES = frozenset("mse_loss l1_loss smooth_l1_loss huber_loss poisson_nll_loss gaussian_nll_loss".split())
+CLASS_LOSSES = frozenset(["cross_entropy", "nll_loss"])
+BINARY_LOSSES = frozenset(["binary_cross_entropy", "binary_cross_entropy_with_logits"])
+REGRESSION_LOSSES = frozenset(
+    ["mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "poisson_nll_loss", "gaussian_nll_loss"]
+)
 LOSSES = (
     CLASS_LOSSES
     | BINARY_LOSSES
     | REGRESSION_LOSSES
     | frozenset(
-        "kl_div ctc_loss hinge_embedding_loss margin_ranking_loss cosine_embedding_loss "
-        "triplet_margin_loss triplet_margin_with_distance_loss multi_margin_loss "
-        "multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss".split()
+        [
+            "kl_div",
+            "ctc_loss",
+            "hinge_embedding_loss",
+            "margin_ranking_loss",
+            "cosine_embedding_loss",
+            "triplet_margin_loss",
+            "triplet_margin_with_distance_loss",
+            "multi_margin_loss",
+            "multilabel_margin_loss",
+            "multilabel_soft_margin_loss",
+            "soft_margin_loss",
+        ]
     )
 )
 """Names of the loss functions of ``torch.nn.functional``."""
@@ -77,7 +173,7 @@ class Operation:
 
     Attributes:
         index: Position on the tape.
-        name: Name of the function without underscores around it: ``"conv2d"``, ``"relu"``, ``"sub"``.
+        name: Name of the function without underscores around it: ``"conv2d"``, ``"sub"``.
         layer: Dotted name of the innermost module that was being called; ``""`` in the
             ``training_step`` itself.
         operands: The tensor arguments in order.
@@ -85,8 +181,8 @@ class Operation:
         dtype: Type of the output.
         attributes: Arguments that are not tensors (``dim``, ``reduction``, ``training`` …).
         requires_grad: Whether the output takes part in backward.
-        statistics: ``mean``, ``std``, ``minimum``, ``maximum``, ``non_finite`` (0 or 1) and, where they
-            make sense, ``dead_units``, ``saturated``. Empty for outputs that are not floating-point.
+        statistics: ``mean``, ``std``, ``minimum``, ``maximum``, ``non_finite`` (0 or 1) and, where
+            they make sense, ``dead_units``, ``saturated``. Empty for outputs of whole numbers.
     """
 
     index: int
@@ -146,10 +242,14 @@ class Tape:
         for index in range(operation.index, -1, -1):
             if index in wanted:
                 found.append(self.operations[index])
-                wanted.update(o.index for o in self.operations[index].operands if o.source == "operation")
+                wanted.update(
+                    o.index for o in self.operations[index].operands if o.source == "operation"
+                )
         return tuple(found)
 
-    def origin(self, operand: Operand, through: frozenset[str] = PASSING_OPERATIONS) -> Operation | None:
+    def origin(
+        self, operand: Operand, through: frozenset[str] = PASSING_OPERATIONS
+    ) -> Operation | None:
         """Return the operation that gave ``operand`` its values, walking back ``through`` others.
 
         Returns None where the values come from the batch, a parameter or from nowhere known.
@@ -161,8 +261,10 @@ class Tape:
             operation = self.producer(operation.operands[0])
         return operation
 
-    def from_batch(self, operand: Operand, through: frozenset[str] = SHAPE_OPERATIONS) -> Operand | None:
-        """Return the tensor of the batch that ``operand`` is, but for its shape and type, or None."""
+    def from_batch(
+        self, operand: Operand, through: frozenset[str] = SHAPE_OPERATIONS
+    ) -> Operand | None:
+        """Return the batch's tensor that ``operand`` is, but for shape and type, or None."""
         while operand.source == "operation":
             operation = self.operations[operand.index]
             if operation.name not in through or not operation.operands:
@@ -181,7 +283,7 @@ class Tape:
 
     @property
     def losses(self) -> tuple[Operation, ...]:
-        """The loss functions that the tensor of backward came from; all of them where it is unknown."""
+        """The loss functions that backward came from; all of them where that is unknown."""
         if self.root is not None and self.root >= 0:
             among: tuple[Operation, ...] = self.ancestors(self.operations[self.root])[::-1]
         else:

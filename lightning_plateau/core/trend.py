@@ -21,7 +21,7 @@ MATERIAL = 0.01
 class Trend:
     """Level, noise and direction of a scalar series, free of its scale.
 
-    The series is cut into at most 20 blocks, and each block stands for its median, so that one spike
+    The series is cut into at most 20 blocks, and each stands for its median, so that one spike
     moves nothing. Direction is judged on the recent half of the series.
 
     Attributes:
@@ -125,7 +125,7 @@ def loss_trend(history: History) -> Trend:
 
 
 def chance_loss(history: History) -> float | None:
-    """Return the loss of a classifier that guesses, ln K, from the loss call on the tape; None if unknown."""
+    """Return ln K, the loss of a classifier that guesses, from the loss call; None if unknown."""
     for tape in history.tapes[::-1]:
         for loss in tape.losses:
             if loss.attributes.get("reduction", "mean") != "mean" or not loss.operands:

@@ -20,7 +20,7 @@ Rows = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray
 
 
 class StepBlock:
-    """A preallocated table: one row a step; columns for losses, gradient norms and the skipped flag.
+    """A preallocated table, one row a step: losses, gradient norms and the skipped flag.
 
     Args:
         capacity: Steps between drains.
@@ -31,7 +31,12 @@ class StepBlock:
     """
 
     def __init__(
-        self, capacity: int, widths: Sequence[int], device: torch.device, dtype: torch.dtype, first_step: int
+        self,
+        capacity: int,
+        widths: Sequence[int],
+        device: torch.device,
+        dtype: torch.dtype,
+        first_step: int,
     ) -> None:
         self.rows = 0
         self._first_step = first_step
@@ -65,7 +70,7 @@ class StepBlock:
         self._seen[self.rows, optimizer] = True
 
     def write_gradients(self, optimizer: int, norms: Tensor | None, present: Sequence[int]) -> None:
-        """Set the gradient norms of one optimizer; ``present`` are the positions that ``norms`` are of."""
+        """Set the gradient norms of one optimizer, those at the positions ``present``."""
         if norms is None:
             return
         start, width = self._offsets[optimizer], self._widths[optimizer]
@@ -86,8 +91,10 @@ class StepBlock:
         """Go on to the next row."""
         self.rows += 1
 
-    def send(self, transfer: Transfer, receive: Rows, reduce: Callable[[Tensor], Tensor] | None) -> None:
-        """Send the rows so far and start afresh; losses are averaged over the ranks by ``reduce``."""
+    def send(
+        self, transfer: Transfer, receive: Rows, reduce: Callable[[Tensor], Tensor] | None
+    ) -> None:
+        """Send the rows so far and start afresh; ``reduce`` averages losses over the ranks."""
         rows, optimizers = self.rows, self._optimizers
         table = self._table[:rows].clone()
         if reduce is not None:
@@ -97,7 +104,13 @@ class StepBlock:
 
         def deliver(arrays: Sequence[NDArray[Any]]) -> None:
             values = arrays[0].astype(np.float64)
-            receive(steps, values[:, :optimizers], seen, values[:, optimizers:-1], np.maximum(values[:, -1], 0.0))
+            receive(
+                steps,
+                values[:, :optimizers],
+                seen,
+                values[:, optimizers:-1],
+                np.maximum(values[:, -1], 0.0),
+            )
 
         transfer.add([table], deliver)
         self._first_step += rows

@@ -49,7 +49,9 @@ def nearest_kind(thing: object, package: str) -> str:
         >>> nearest_kind(Mine(), "torch.nn")
         'ReLU'
     """
-    return next((c.__name__ for c in type(thing).__mro__ if c.__module__.startswith(package)), "unknown")
+    return next(
+        (c.__name__ for c in type(thing).__mro__ if c.__module__.startswith(package)), "unknown"
+    )
 
 
 def _scalars(settings: Mapping[str, Any]) -> dict[str, Value]:
@@ -60,14 +62,20 @@ def _scalars(settings: Mapping[str, Any]) -> dict[str, Value]:
             continue
         if value is None or isinstance(value, bool | int | float | str):
             plain[name] = value
-        elif isinstance(value, tuple | list) and all(isinstance(item, int | float) for item in value):
+        elif isinstance(value, tuple | list) and all(
+            isinstance(item, int | float) for item in value
+        ):
             plain.update({f"{name}_{index}": item for index, item in enumerate(value)})
-        elif isinstance(value, torch.Tensor) and value.numel() == 1 and name in ("lr", "initial_lr"):
+        elif (
+            isinstance(value, torch.Tensor) and value.numel() == 1 and name in ("lr", "initial_lr")
+        ):
             plain[name] = float(value)
     return plain
 
 
-def take_profile(trainer: Any, module: nn.Module, capabilities: list[tuple[str, ...]], hints: Hints) -> Profile:
+def take_profile(
+    trainer: Any, module: nn.Module, capabilities: list[tuple[str, ...]], hints: Hints
+) -> Profile:
     """Return the profile of a run whose optimizers and loaders are set up.
 
     Args:
@@ -104,7 +112,9 @@ def take_profile(trainer: Any, module: nn.Module, capabilities: list[tuple[str, 
             )
             for optimizer, flags in zip(trainer.optimizers, capabilities, strict=True)
         ),
-        schedulers=tuple(_scheduler_fact(config, trainer.optimizers) for config in trainer.lr_scheduler_configs),
+        schedulers=tuple(
+            _scheduler_fact(config, trainer.optimizers) for config in trainer.lr_scheduler_configs
+        ),
         precision=str(trainer.precision),
         strategy=type(trainer.strategy).__name__,
         world_size=trainer.world_size,

@@ -21,10 +21,10 @@ from lightning_plateau.core.tape import Tape
 from lightning_plateau.recording.batch import batch_size, leaves
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.probes.data import DATA_STATISTICS, data_statistics
+from lightning_plateau.recording.probes.gradients import tensor_norms
 from lightning_plateau.recording.probes.loss import step_loss
 from lightning_plateau.recording.probes.normalization import running_moments
 from lightning_plateau.recording.probes.parameters import sample_elements, update_ratios
-from lightning_plateau.recording.probes.gradients import tensor_norms
 from lightning_plateau.recording.profile import clean_name
 from lightning_plateau.recording.sites import activation_rows
 from lightning_plateau.recording.store import Store
@@ -59,8 +59,8 @@ class Recorder:
     """Records a training on its device and drains it to the host.
 
     An ordinary step costs one fused read of the gradients and two small copies, and never waits for
-    the device. On sampled steps (the first few, then one in ``every_n_steps``) the forward pass, the
-    batch, the parameters, the update and the normalization layers are looked at too.
+    the device. On sampled steps (the first few, then one in ``every_n_steps``) the forward pass,
+    the batch, the parameters, the update and the normalization layers are looked at too.
 
     Args:
         module: The module that is trained.
@@ -93,7 +93,10 @@ class Recorder:
         self._tags = tags
         self._tape_allowed = tape
         self._optimizers = [
-            _Optimizer(list(parameters), [names.get(id(p), f"unnamed.{i}") for i, p in enumerate(parameters)])
+            _Optimizer(
+                list(parameters),
+                [names.get(id(p), f"unnamed.{i}") for i, p in enumerate(parameters)],
+            )
             for parameters in optimizers
         ]
         self._store = Store()
@@ -127,7 +130,11 @@ class Recorder:
     # -- the hooks of a batch, in order ---------------------------------------------------------
 
     def begin_batch(
-        self, batch: Any, *, first_of_window: bool = True, before_first_loss: Callable[[Draft], None] | None = None
+        self,
+        batch: Any,
+        *,
+        first_of_window: bool = True,
+        before_first_loss: Callable[[Draft], None] | None = None,
     ) -> None:
         """Note the batch; on a sampled step look at it, and start the tape."""
         self._batch = batch
@@ -199,7 +206,9 @@ class Recorder:
             where there are none.
         """
         optimizer = self._optimizers[index]
-        present = [i for i, parameter in enumerate(optimizer.parameters) if parameter.grad is not None]
+        present = [
+            i for i, parameter in enumerate(optimizer.parameters) if parameter.grad is not None
+        ]
         with torch.no_grad():
             norms = tensor_norms([optimizer.parameters[i].grad for i in present])  # type: ignore[misc]
             compact = torch.stack(norms) if norms else None
@@ -235,7 +244,7 @@ class Recorder:
 
         Args:
             loss: What ``training_step`` returned, for steps whose backward was not seen.
-            learning_rates: Learning rate of each group; kept where it changed, and on sampled steps.
+            learning_rates: Learning rate of each group; kept where it changed and where sampled.
             skipped: Whether the step was skipped, as a bool or a 0-d tensor.
 
         Returns:
@@ -290,12 +299,18 @@ class Recorder:
                 self._sample(signal.PARAMETER_NORMS, step, labels, torch.stack(norms))
                 if optimizer.before:
                     after = sample_elements(optimizer.parameters)
-                    self._sample(signal.UPDATE_RATIOS, step, labels, update_ratios(optimizer.before, after))
+                    self._sample(
+                        signal.UPDATE_RATIOS, step, labels, update_ratios(optimizer.before, after)
+                    )
                     optimizer.before = []
             self._record_buffers(step)
 
     def _record_buffers(self, step: int) -> None:
-        buffers = [(clean_name(n), b) for n, b in self._module.named_buffers() if b.is_floating_point() and b.numel()]
+        buffers = [
+            (clean_name(n), b)
+            for n, b in self._module.named_buffers()
+            if b.is_floating_point() and b.numel()
+        ]
         if buffers and self.wants(signal.BUFFER_NORMS):
             norms = torch.stack(tensor_norms([b for _, b in buffers]))
             self._sample(signal.BUFFER_NORMS, step, tuple(n for n, _ in buffers), norms)
@@ -304,9 +319,13 @@ class Recorder:
             for name, layer in self._module.named_modules()
             if isinstance(getattr(layer, "running_mean", None), Tensor)
         ]
-        if running and self.wants(signal.NORMALIZATION_RUNNING_MEAN, signal.NORMALIZATION_RUNNING_VARIANCE):
+        if running and self.wants(
+            signal.NORMALIZATION_RUNNING_MEAN, signal.NORMALIZATION_RUNNING_VARIANCE
+        ):
             labels = tuple(name for name, _ in running)
-            moments = torch.stack([running_moments(m.running_mean, m.running_var) for _, m in running])  # type: ignore[arg-type]
+            moments = torch.stack(
+                [running_moments(m.running_mean, m.running_var) for _, m in running]
+            )  # type: ignore[arg-type]
             self._sample(signal.NORMALIZATION_RUNNING_MEAN, step, labels, moments[:, 0])
             self._sample(signal.NORMALIZATION_RUNNING_VARIANCE, step, labels, moments[:, 1])
 
@@ -317,7 +336,10 @@ class Recorder:
         moments = torch.stack([moments for moments, _ in draft.normalizations.values()])
         self._sample(signal.NORMALIZATION_BATCH_MEAN, draft.step, labels, moments[:, 0])
         self._sample(signal.NORMALIZATION_BATCH_VARIANCE, draft.step, labels, moments[:, 1])
-        values = {name: float(n) for name, (_, n) in zip(labels, draft.normalizations.values(), strict=True)}
+        values = {
+            name: float(n)
+            for name, (_, n) in zip(labels, draft.normalizations.values(), strict=True)
+        }
         self._store.append_row(signal.NORMALIZATION_VALUES, draft.step, values)
 
     def _add_tape(self, tape: Tape) -> None:
@@ -347,7 +369,9 @@ class Recorder:
 
     # -- to the host ----------------------------------------------------------------------------
 
-    def drain(self, *, reduce: Callable[[Tensor], Tensor] | None = None, wait: bool = False) -> None:
+    def drain(
+        self, *, reduce: Callable[[Tensor], Tensor] | None = None, wait: bool = False
+    ) -> None:
         """Send what was recorded to the host.
 
         Args:
@@ -373,18 +397,26 @@ class Recorder:
         self._store.append(signal.LOSS, steps, np.where(seen.any(axis=1), total, np.nan))
         if losses.shape[1] > 1:
             labels = tuple(str(index) for index in range(losses.shape[1]))
-            self._store.append(signal.LOSS_PER_OPTIMIZER, steps, np.where(seen, losses, np.nan), labels)
+            self._store.append(
+                signal.LOSS_PER_OPTIMIZER, steps, np.where(seen, losses, np.nan), labels
+            )
         self._store.append(signal.GRADIENT_NORM, steps, np.sqrt(squares.sum(axis=1)))
         names = tuple(name for optimizer in self._optimizers for name in optimizer.names)
         if names and self.wants(signal.GRADIENT_NORMS):
-            self._store.append(signal.GRADIENT_NORMS, steps, np.where(present, norms, np.nan), names)
+            self._store.append(
+                signal.GRADIENT_NORMS, steps, np.where(present, norms, np.nan), names
+            )
         self._store.append(signal.SKIPPED_STEPS, steps, skipped)
 
     def _sample(self, which: Signal, step: int, labels: tuple[str, ...], values: Tensor) -> None:
         if self.wants(which):
-            self._transfer.add([values], lambda arrays: self._append(which, step, labels, arrays[0]))
+            self._transfer.add(
+                [values], lambda arrays: self._append(which, step, labels, arrays[0])
+            )
 
-    def _append(self, which: Signal, step: int, labels: tuple[str, ...], values: NDArray[Any]) -> None:
+    def _append(
+        self, which: Signal, step: int, labels: tuple[str, ...], values: NDArray[Any]
+    ) -> None:
         if self.wants(which):
             self._store.append(which, np.array([step]), values[None, :], labels)
 
@@ -434,4 +466,3 @@ class Recorder:
         self._store.load_state_dict(state["series"])
         self._tapes = from_plain(tuple[Tape, ...], json.loads(state["tapes"]))
         self._epoch_ends = list(state["epoch_ends"])
-

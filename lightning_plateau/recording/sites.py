@@ -6,7 +6,14 @@ from collections import Counter
 
 from lightning_plateau.core import signal
 from lightning_plateau.core.signal import Signal
-from lightning_plateau.core.tape import ACTIVATIONS, LINEAR_OPERATIONS, NORMALIZATIONS, RECURRENCES, Operation, Tape
+from lightning_plateau.core.tape import (
+    ACTIVATIONS,
+    LINEAR_OPERATIONS,
+    NORMALIZATIONS,
+    RECURRENCES,
+    Operation,
+    Tape,
+)
 
 _STATISTICS: dict[str, Signal] = {
     "mean": signal.ACTIVATION_MEAN,
@@ -15,7 +22,13 @@ _STATISTICS: dict[str, Signal] = {
     "dead_units": signal.ACTIVATION_DEAD,
     "saturated": signal.ACTIVATION_SATURATED,
 }
-_LAYERS = ACTIVATIONS | LINEAR_OPERATIONS | NORMALIZATIONS | RECURRENCES | {"embedding", "scaled_dot_product_attention"}
+_LAYERS = (
+    ACTIVATIONS
+    | LINEAR_OPERATIONS
+    | NORMALIZATIONS
+    | RECURRENCES
+    | {"embedding", "scaled_dot_product_attention"}
+)
 MOST = 2000
 """Sites that are followed; an unrolled loop has the same few again and again."""
 
@@ -41,12 +54,16 @@ def site_labels(operations: tuple[Operation, ...]) -> dict[int, str]:
 
 def activation_rows(tape: Tape) -> dict[Signal, dict[str, float]]:
     """Return one row of each activation signal, by label."""
-    rows: dict[Signal, dict[str, float]] = {which: {} for which in (*_STATISTICS.values(), signal.ACTIVATION_MAXIMUM)}
+    rows: dict[Signal, dict[str, float]] = {
+        which: {} for which in (*_STATISTICS.values(), signal.ACTIVATION_MAXIMUM)
+    }
     for index, label in site_labels(tape.operations).items():
         statistics = tape.operations[index].statistics
         for name, which in _STATISTICS.items():
             if name in statistics:
                 rows[which][label] = statistics[name]
         if "maximum" in statistics:
-            rows[signal.ACTIVATION_MAXIMUM][label] = max(abs(statistics["minimum"]), abs(statistics["maximum"]))
+            rows[signal.ACTIVATION_MAXIMUM][label] = max(
+                abs(statistics["minimum"]), abs(statistics["maximum"])
+            )
     return rows

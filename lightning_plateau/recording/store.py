@@ -83,7 +83,9 @@ class Store:
     def __init__(self) -> None:
         self._columns: dict[str, Column] = {}
 
-    def append(self, signal: Signal, steps: NDArray[Any], values: NDArray[Any], labels: Sequence[str] = ()) -> None:
+    def append(
+        self, signal: Signal, steps: NDArray[Any], values: NDArray[Any], labels: Sequence[str] = ()
+    ) -> None:
         """Add rows of one signal; the labels may differ from those of earlier rows."""
         column = self._columns.get(signal.tag)
         if column is None:

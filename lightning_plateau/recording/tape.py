@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -38,7 +39,26 @@ from lightning_plateau.recording.probes.normalization import batch_moments
 LONGEST = 20_000
 """Operations after which a tape ends: unrolled loops repeat themselves."""
 
-ELEMENTWISE = frozenset("sub rsub mul div truediv rtruediv pow log log2 log10 exp sqrt add square abs logsumexp".split())
+ELEMENTWISE = frozenset(
+    [
+        "sub",
+        "rsub",
+        "mul",
+        "div",
+        "truediv",
+        "rtruediv",
+        "pow",
+        "log",
+        "log2",
+        "log10",
+        "exp",
+        "sqrt",
+        "add",
+        "square",
+        "abs",
+        "logsumexp",
+    ]
+)
 LARGEST_OPERAND = 1 << 20
 POSITIONAL = {
     "softmax": ("dim",),
@@ -77,8 +97,10 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _bound(function: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments by name, in order; builtins without a signature get ``arg0``, ``arg1`` …"""
+def _bound(
+    function: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments by name, in order; ``arg0``, ``arg1`` where names are unknown."""
     signature = _signature(function)
     if signature is not None:
         try:
@@ -135,7 +157,7 @@ class Draft:
     root_requires_grad: bool = True
 
     def tensors(self) -> list[Tensor]:
-        """Return the statistics that are still on the device, in the order that ``tape`` expects."""
+        """Return the statistics that are still on the device, in the order of ``tape``."""
         return [*self.outputs.values(), *self.operands.values()]
 
     def tape(self, arrays: Sequence[NDArray[Any]]) -> Tape:
@@ -156,13 +178,15 @@ class Draft:
         return Tape(self.step, tuple(complete), self.root, self.root_requires_grad)
 
 
-def _named(keys: Iterable[Any], rows: Sequence[NDArray[Any]], names: tuple[str, ...]) -> dict[Any, dict[str, float]]:
+def _named(
+    keys: Iterable[Any], rows: Sequence[NDArray[Any]], names: tuple[str, ...]
+) -> dict[Any, dict[str, float]]:
     """Return the statistics by key; those that do not apply to an operation (NaN) are left out."""
     return {
         key: {
             name: value
             for name, value in zip(names, row.tolist(), strict=True)
-            if value == value or name in _MEANINGFUL_NAN
+            if not math.isnan(value) or name in _MEANINGFUL_NAN
         }
         for key, row in zip(keys, rows, strict=False)
     }
@@ -174,7 +198,7 @@ _MEANINGFUL_NAN = frozenset({"mean", "std", "minimum", "maximum"})
 class TapeRecorder(TorchFunctionMode):
     """Records the operations of one forward pass while it is entered.
 
-    It sees what ``torch.overrides`` sees: every call of a torch function or tensor method, in order,
+    It sees what ``torch.overrides`` sees: every call of a torch function or method, in order,
     from modules and from functional code. It changes no result, draws no random number, and waits
     for the device only where ``before_first_loss`` does.
 
@@ -201,7 +225,9 @@ class TapeRecorder(TorchFunctionMode):
         self._layers: list[str] = []
         self._names = {id(child): name for name, child in module.named_modules()}
         self._parametric = {
-            name for name, child in module.named_modules() if next(child.parameters(), None) is not None
+            name
+            for name, child in module.named_modules()
+            if next(child.parameters(), None) is not None
         }
         self._handles: list[RemovableHandle] = []
         self.failure: Exception | None = None
@@ -240,27 +266,37 @@ class TapeRecorder(TorchFunctionMode):
             self._layers.pop()
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run ``func`` and note what it took and made."""
         kwargs = kwargs or {}
         name = operation_name(func)
         # A loss is noted before it runs: with labels out of range it never returns.
-        noted = self._attempt(lambda: self._note_loss(func, name, args, kwargs)) if name in LOSSES else None
+        noted = (
+            self._attempt(lambda: self._note_loss(func, name, args, kwargs))
+            if name in LOSSES
+            else None
+        )
         result = func(*args, **kwargs)
         self._attempt(lambda: self._note_result(func, name, args, kwargs, result, noted))
         return result
 
     def _attempt(self, note: Callable[[], Noted | None]) -> Noted | None:
-        """Run ``note``; should it fail, the tape ends with the failure, and the user's call goes on."""
+        """Run ``note``; should it fail, the tape ends there and the user's call goes on."""
         if self.failure is None:
             try:
                 return note()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - reported as LP903 when the tape ends
                 self.failure = error
         return None
 
-    def _note_loss(self, func: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]) -> Noted:
+    def _note_loss(
+        self, func: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
+    ) -> Noted:
         noted = self._note(func, name, args, kwargs)
         if self._before_first_loss is not None:
             look, self._before_first_loss = self._before_first_loss, None
@@ -295,7 +331,7 @@ class TapeRecorder(TorchFunctionMode):
         self.draft.operations.append(Operation(index, name, layer, operands, attributes=attributes))
         if name in LOSSES or (name in ELEMENTWISE and layer not in self._parametric - {""}):
             for position, tensor in enumerate(tensors):
-                if 0 < tensor.numel() and (name in LOSSES or tensor.numel() <= LARGEST_OPERAND):
+                if tensor.numel() > 0 and (name in LOSSES or tensor.numel() <= LARGEST_OPERAND):
                     self.draft.operands[index, position] = operand_statistics(tensor)
         first = tensors[0] if tensors else None
         if name == "batch_norm" and first is not None and first.dim() >= 2 and first.numel():
@@ -317,9 +353,12 @@ class TapeRecorder(TorchFunctionMode):
         for tensor in _tensors(result):
             self._origin[tensor] = Operand("operation", index)
         first = noted.operands[0] if noted.operands else None
-        from_convolution = first is not None and first.source == "operation" and first.index in self._convolved
+        from_convolution = (
+            first is not None and first.source == "operation" and first.index in self._convolved
+        )
         if noted.name in _CONVOLVED or (
-            from_convolution and noted.name in NORMALIZATIONS | RECTIFIERS | SQUASHERS | {"add", "iadd"}
+            from_convolution
+            and noted.name in NORMALIZATIONS | RECTIFIERS | SQUASHERS | {"add", "iadd"}
         ):
             self._convolved.add(index)
         if made.is_floating_point() and made.numel() and noted.name not in SHAPE_OPERATIONS:

@@ -70,7 +70,9 @@ def _unpack(shipment: _Shipment) -> None:
     counts = [size.numel() for size in shipment.sizes]
     arrays = [
         piece.reshape(size).numpy().copy()
-        for piece, size in zip(shipment.host.split(counts) if counts else (), shipment.sizes, strict=True)
+        for piece, size in zip(
+            shipment.host.split(counts) if counts else (), shipment.sizes, strict=True
+        )
     ]
     for count, deliver in shipment.parcels:
         deliver(arrays[:count])

@@ -15,13 +15,16 @@ _WORDS = ("val", "valid", "validation", "dev", "eval")
 def loss_name(names: Mapping[str, Any], monitor: str | None = None) -> str | None:
     """Return the logged metric that is the validation loss; None where none is.
 
-    The user's monitor wins where it is a loss; else the shortest name that says both loss and validation.
+    The user's monitor wins where it is a loss; else the shortest name that says loss and
+    validation.
 
     Example:
         >>> loss_name({"train_loss": 1, "val_loss": 2, "val_loss/dataloader_idx_1": 3})
         'val_loss'
     """
-    candidates = [name for name in names if "loss" in name.lower() and any(w in name.lower() for w in _WORDS)]
+    candidates = [
+        name for name in names if "loss" in name.lower() and any(w in name.lower() for w in _WORDS)
+    ]
     if monitor in candidates:
         return monitor
     return min(candidates, key=len, default=None)

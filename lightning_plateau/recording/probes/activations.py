@@ -22,7 +22,7 @@ SATURATED_BEYOND = 5.0
 
 
 def thinned(tensor: Tensor, limit: int = SAMPLE) -> Tensor:
-    """Return at most about ``limit`` evenly spaced elements as a flat float32 (or float64) tensor."""
+    """Return at most about ``limit`` evenly spaced elements, flat, float32 or float64."""
     flat = tensor.detach().reshape(-1)
     if flat.is_complex():
         flat = flat.abs()
@@ -36,9 +36,13 @@ def unit_dimension(shape: tuple[int, ...], convolved: bool) -> int:
 
 
 def output_statistics(
-    output: Tensor, *, rectified: bool = False, squashed_input: Tensor | None = None, unit_dim: int = -1
+    output: Tensor,
+    *,
+    rectified: bool = False,
+    squashed_input: Tensor | None = None,
+    unit_dim: int = -1,
 ) -> Tensor:
-    """Return the statistics of an operation's output, ``[7]`` float32, without waiting for the device.
+    """Return the statistics of an operation's output, ``[7]`` float32, still on its device.
 
     The columns are ``OUTPUT_STATISTICS``. Moments rest on at most 16,384 evenly spaced elements;
     ``non_finite`` and ``dead_units`` on all of them.
@@ -72,7 +76,7 @@ def output_statistics(
 
 
 def operand_statistics(operand: Tensor) -> Tensor:
-    """Return the statistics of a loss's operand, ``[8]`` float32, without waiting for the device.
+    """Return the statistics of a loss's operand, ``[8]`` float32, still on its device.
 
     The columns are ``OPERAND_STATISTICS``; sums over rows run over dimension 1 and are NaN for
     tensors with fewer than two dimensions.

@@ -10,11 +10,11 @@ LARGE = 1 << 20
 
 
 def data_statistics(values: Tensor) -> Tensor:
-    """Return the statistics of one tensor of a batch, ``[6]`` float32, without waiting for the device.
+    """Return the statistics of one tensor of a batch, ``[6]`` float32, still on its device.
 
-    The columns are ``DATA_STATISTICS``. Beyond 2**20 elements moments and extremes rest on about that
-    many evenly spaced ones; non-finite values are counted in full. A feature is one position of a
-    sample; features are compared across the batch only up to 2**20 elements.
+    The columns are ``DATA_STATISTICS``. Beyond 2**20 elements moments and extremes rest on about
+    that many evenly spaced ones; non-finite values are counted in full. A feature is one position
+    of a sample; features are compared across the batch only up to 2**20 elements.
 
     Args:
         values: Real tensor of any type with at least one element, samples along dimension 0.

@@ -41,7 +41,14 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     for index, tensor in enumerate(tensors):
         mesh = getattr(tensor, "device_mesh", None)  # a DTensor; plain tensors have none
         placements = getattr(tensor, "placements", None)
-        kind = (tensor.device, tensor.dtype, type(tensor), tensor.layout, str(mesh), str(placements))
+        kind = (
+            tensor.device,
+            tensor.dtype,
+            type(tensor),
+            tensor.layout,
+            str(mesh),
+            str(placements),
+        )
         buckets.setdefault(kind, []).append(index)
     norms: dict[int, Tensor] = {}
     for indices in buckets.values():

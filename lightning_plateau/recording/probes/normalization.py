@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def batch_moments(values: Tensor) -> Tensor:
-    """Return what a normalization layer sees of a batch, ``[2]`` float32, without waiting for the device.
+    """Return what a normalization layer sees of a batch, ``[2]`` float32, still on its device.
 
     The root mean square over channels of the channel means, and the mean of the channel variances.
 
@@ -35,4 +35,6 @@ def running_moments(mean: Tensor, variance: Tensor) -> Tensor:
         >>> running_moments(torch.zeros(4), torch.ones(4))
         tensor([0., 1.])
     """
-    return torch.stack([mean.detach().float().square().mean().sqrt(), variance.detach().float().mean()])
+    return torch.stack(
+        [mean.detach().float().square().mean().sqrt(), variance.detach().float().mean()]
+    )
