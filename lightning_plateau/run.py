@@ -91,6 +91,11 @@ class Run:
     allow_user_overrides: bool = False
     stop_reason: str = ""
 
+    @classmethod
+    def of(cls, trainer: Any, module: nn.Module, adapters: tuple[OptimizerAdapter, ...]) -> Run:
+        """Return the run of a Trainer whose optimizers are set up."""
+        return cls(trainer, module, adapters, Guard(module))
+
     @property
     def scaler(self) -> Any:
         """The gradient scaler of mixed precision; None where there is none."""
