@@ -54,8 +54,8 @@ def history(
         stride = 1 if signal.cadence == "step" else every
         if isinstance(values, Mapping):
             labels = tuple(values)
-            table = np.array([np.asarray(column, dtype=np.float64) for column in values.values()])
-            array = table.T.reshape(-1, len(labels))
+            columns = [np.asarray(column, dtype=np.float64) for column in values.values()]
+            array = np.stack(columns, axis=1) if columns else np.empty((0, 0))
         else:
             labels, array = (), np.asarray(values, dtype=np.float64)
         steps = np.arange(len(array), dtype=np.int64) * stride

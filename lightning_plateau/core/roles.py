@@ -1,0 +1,91 @@
+"""Roles of the batch's tensors: which enters the network, and through which operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from lightning_plateau.core.tape import (
+    LINEAR_OPERATIONS,
+    RECURRENCES,
+    SHAPE_OPERATIONS,
+    Operand,
+    Operation,
+    Tape,
+)
+
+_LAYERS = LINEAR_OPERATIONS | RECURRENCES
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A place where data meets the first weights.
+
+    Attributes:
+        operation: The first linear, convolutional or recurrent operation on the data's way.
+        operand: What it was given.
+        leaves: Paths of the batch's tensors that the operand was computed from.
+        source: The operation that gave the operand its values; None where it is ``leaf`` itself.
+        leaf: Path of the tensor that the operand is, but for shape and type; ``""`` where it was
+            computed.
+    """
+
+    operation: Operation
+    operand: Operand
+    leaves: frozenset[str]
+    source: Operation | None = None
+    leaf: str = ""
+
+
+def entries(tape: Tape) -> tuple[Entry, ...]:
+    """Return every place where data of the batch meets its first weights, in call order.
+
+    Data that goes through an embedding has met weights there, as indices, and is not listed.
+
+    Example:
+        >>> x, weight = Operand("batch", 0, "image"), Operand("parameter", name="fc.weight")
+        >>> tape = Tape(0, (Operation(0, "linear", "fc", (x, weight)),))
+        >>> [(entry.leaf, entry.operation.site) for entry in entries(tape)]
+        [('image', 'fc (linear)')]
+    """
+    parametric: set[int] = set()
+    leaves: dict[int, frozenset[str]] = {}
+    found = []
+    for operation in tape:
+        weighed = [_is_parametric(operand, parametric) for operand in operation.operands]
+        origins = [_leaves_of(operand, leaves) for operand in operation.operands]
+        if operation.name in _LAYERS and any(weighed):
+            found += [
+                _entry(tape, operation, operand, origin)
+                for operand, heavy, origin in zip(operation.operands, weighed, origins, strict=True)
+                if origin and not heavy
+            ][:1]
+        if any(weighed):
+            parametric.add(operation.index)
+        else:
+            leaves[operation.index] = frozenset[str]().union(*origins)
+    return tuple(found)
+
+
+def whole_leaf(tape: Tape, operand: Operand) -> Operand | None:
+    """Return the batch's tensor that ``operand`` is all of; None where it is none, or a part."""
+    leaf = tape.from_batch(operand)
+    return leaf if leaf is not None and prod(leaf.shape) == prod(operand.shape) else None
+
+
+def _entry(tape: Tape, operation: Operation, operand: Operand, leaves: frozenset[str]) -> Entry:
+    leaf = whole_leaf(tape, operand)
+    source = tape.origin(operand, SHAPE_OPERATIONS)
+    return Entry(operation, operand, leaves, source, leaf.name if leaf is not None else "")
+
+
+def _is_parametric(operand: Operand, parametric: set[int]) -> bool:
+    if operand.source == "operation":
+        return operand.index in parametric
+    return operand.source == "parameter"
+
+
+def _leaves_of(operand: Operand, leaves: dict[int, frozenset[str]]) -> frozenset[str]:
+    if operand.source == "operation":
+        return leaves.get(operand.index, frozenset())
+    return frozenset({operand.name}) if operand.source == "batch" else frozenset()
