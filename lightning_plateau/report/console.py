@@ -53,19 +53,19 @@ def show(text: str, file: TextIO | None = None) -> None:
         if file is None and find_spec("rich") is not None:
             import rich
 
-            content = printable if os.environ.get("NO_COLOR") else styled(printable)
-            rich.get_console().print(content, markup=False, highlight=False, soft_wrap=True)
+            # As Text, for rich would read markup and emoji into a plain string.
+            rich.get_console().print(styled(printable), soft_wrap=True)
         else:
             stream.write(printable + "\n")
             stream.flush()
 
 
 def styled(text: str) -> Text:
-    """Return ``text`` with the styles of ``STYLES``; the words stay as they are."""
+    """Return ``text`` with the styles of ``STYLES``, or none under ``NO_COLOR``; the words stay."""
     from rich.text import Text
 
     content = Text(text)
-    for pattern, style in STYLES:
+    for pattern, style in () if os.environ.get("NO_COLOR") else STYLES:
         content.highlight_regex(pattern, style)
     return content
 

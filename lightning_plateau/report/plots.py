@@ -150,7 +150,17 @@ def _rates(axes: Axes, history: History) -> None:
     rates = history[LEARNING_RATES]
     for index, label in enumerate(rates.labels[:MOST_GROUPS]):
         values = _drawable(rates.values[:, index])
-        axes.plot(rates.steps, values, color=BLACK, lw=1.4, alpha=1 - 0.14 * index, label=label)
+        # A rate holds until the next one is set, the last one to the end of the run.
+        steps, held = np.append(rates.steps, history.step), np.append(values, values[-1:])
+        axes.step(
+            steps[: len(held)],
+            held,
+            where="post",
+            color=BLACK,
+            lw=1.4,
+            alpha=1 - 0.14 * index,
+            label=label,
+        )
     _scale(axes, rates.values.ravel())
     axes.set_ylabel("learning rate")
 
@@ -209,7 +219,7 @@ def _scale(axes: Axes, values: Floats) -> None:
     positive = values[values > 0]
     if not len(positive) or (values < 0).any():
         return
-    if positive.max() > WORTH_A_LOG_SCALE * positive.min():
+    if positive.max() / WORTH_A_LOG_SCALE > positive.min():
         axes.set_yscale("log", nonpositive="mask")
         # A single zero or denormal value must not press all others into the upper edge.
         floor = max(positive.min(), np.quantile(positive, 0.01) / 100)

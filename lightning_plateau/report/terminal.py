@@ -231,5 +231,5 @@ def _to_keep(state: Assessment, width: int) -> list[str]:
     values = {name: value for after in kept for name, value in after.items()}
     if state.health is not Health.TREATED or not values:
         return []
-    text = f"set {change({}, values)} in your code: the next run then needs no treatment"
+    text = f"make it permanent in your code: {change({}, values)}"
     return wrapped(text, width, label=_label("do"), most=1)

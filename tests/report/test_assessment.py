@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lightning_plateau.core.finding import Severity
+from lightning_plateau.core.remedy import Intervention
+from lightning_plateau.report.assessment import Health, assess
+from tests.report.runs import CLIP, DECAY, FLAT, KEPT, NOT_KEPT, SOFTMAX, TOO_HIGH, journal
+
+
+def test_nothing_found_and_nothing_done_is_healthy():
+    assert assess((), journal()).health is Health.HEALTHY
+
+
+def test_a_symptom_is_folded_under_its_cause():
+    state = assess((SOFTMAX, FLAT), journal())
+    assert [(c.finding.code, [s.code for s in c.symptoms]) for c in state.causes] == [
+        ("LP701", ["LP401"])
+    ]
+
+
+def test_a_symptom_whose_cause_is_not_listed_stands_for_itself():
+    state = assess((FLAT,), journal())
+    assert [cause.finding.code for cause in state.causes] == ["LP401"]
+
+
+def test_a_finding_that_explains_itself_is_not_lost():
+    state = assess((replace(FLAT, explained_by="LP401"),), journal())
+    assert [cause.finding.code for cause in state.causes] == ["LP401"]
+
+
+def test_a_remark_is_no_illness():
+    remark = replace(FLAT, severity=Severity.INFO, explained_by="")
+    state = assess((remark,), journal(remark))
+    assert (state.health, state.remarks, state.passed) == (Health.HEALTHY, (remark,), ())
+
+
+def test_treated_when_the_fault_is_gone_and_a_change_stands():
+    assert assess((), journal(TOO_HIGH, DECAY, KEPT)).health is Health.TREATED
+    assert assess((), journal(TOO_HIGH, DECAY)).health is Health.TREATED
+
+
+def test_not_treated_when_every_change_was_undone_or_never_made():
+    assert assess((), journal(TOO_HIGH, CLIP, NOT_KEPT)).health is Health.HEALTHY
+    dry = replace(DECAY, dry_run=True)
+    assert assess((), journal(TOO_HIGH, dry)).health is Health.HEALTHY
+
+
+def test_sick_while_the_fault_is_there_whatever_was_tried():
+    assert assess((TOO_HIGH,), journal(TOO_HIGH, DECAY, KEPT)).health is Health.SICK
+
+
+def test_a_fault_found_twice_on_the_way_counts_once():
+    state = assess((), journal(TOO_HIGH, replace(TOO_HIGH, step=90)))
+    assert [(f.code, f.step) for f in state.passed] == [("LP406", 50)]
+
+
+def test_an_intervention_without_outcome_is_in_force():
+    guard = Intervention(7, 3, "skip-step", "LP202")
+    assert [t.verdict for t in assess((), journal(guard)).treatments] == ["in force"]
