@@ -110,7 +110,7 @@ class Guard:
 
     def _skip_on_device(self, adapter: OptimizerAdapter, flag: Tensor) -> None:
         self._stepped.append((adapter, flag))
-        if adapter.index not in self._begun and not adapter.optimizer.state:
+        if adapter.momentum_unset and adapter.index not in self._begun:
             self._first_step.append((adapter, flag))
         if adapter.scaler is None:
             adapter.optimizer.found_inf = flag  # type: ignore[attr-defined]
@@ -160,7 +160,7 @@ class Guard:
             self._statistics.restore()
 
     def _forget_first_steps(self) -> None:
-        """Drop the state that a skipped first step made: SGD's momentum is not set in it."""
+        """Drop the momentum that a skipped first step has allocated but not set."""
         for adapter, skipped in self._first_step:
             if _read(skipped):
                 adapter.optimizer.state.clear()

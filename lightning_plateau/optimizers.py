@@ -90,6 +90,11 @@ class OptimizerAdapter:
             return None
         return self.loss_scale
 
+    @property
+    def momentum_unset(self) -> bool:
+        """Whether the next fused step allocates momentum, and leaves it unset if it is skipped."""
+        return self.fused and isinstance(self.optimizer, SGD) and not self.optimizer.state
+
     def obstacle(self, action: Action) -> str | None:
         """Return why ``action`` cannot work on this optimizer; None where it can."""
         if self.deepspeed:
