@@ -80,6 +80,7 @@ def operation_name(function: Callable[..., Any]) -> str:
     """Return the name of a torch function as the tape writes it.
 
     Example:
+        >>> import torch
         >>> operation_name(torch.Tensor.__rsub__), operation_name(torch.relu_)
         ('rsub', 'relu')
     """

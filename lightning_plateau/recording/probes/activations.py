@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_plateau.recording.probes.sampling import spread
+
 OUTPUT_STATISTICS = ("mean", "std", "minimum", "maximum", "non_finite", "dead_units", "saturated")
 OPERAND_STATISTICS = (
     "minimum",
@@ -22,11 +24,10 @@ SATURATED_BEYOND = 5.0
 
 
 def thinned(tensor: Tensor, limit: int = SAMPLE) -> Tensor:
-    """Return at most about ``limit`` evenly spaced elements, flat, float32 or float64."""
-    flat = tensor.detach().reshape(-1)
+    """Return at most ``limit`` evenly spaced elements, flat, float32 or float64."""
+    flat = spread(tensor.detach(), limit)
     if flat.is_complex():
         flat = flat.abs()
-    flat = flat[:: max(1, flat.numel() // limit)]
     return flat if flat.dtype == torch.float64 else flat.float()
 
 

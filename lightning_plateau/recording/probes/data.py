@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_plateau.recording.probes.sampling import dense_values, spread
+
 DATA_STATISTICS = ("mean", "std", "minimum", "maximum", "non_finite", "constant_features")
 LARGE = 1 << 20
 
@@ -12,8 +14,8 @@ LARGE = 1 << 20
 def data_statistics(values: Tensor) -> Tensor:
     """Return the statistics of one tensor of a batch, ``[6]`` float32, still on its device.
 
-    The columns are ``DATA_STATISTICS``. Beyond 2**20 elements moments and extremes rest on about
-    that many evenly spaced ones; non-finite values are counted in full. A feature is one position
+    The columns are ``DATA_STATISTICS``. Beyond 2**20 elements moments and extremes rest on that
+    many evenly spaced ones; non-finite values are counted in full. A feature is one position
     of a sample; features are compared across the batch only up to 2**20 elements.
 
     Args:
@@ -23,12 +25,11 @@ def data_statistics(values: Tensor) -> Tensor:
         >>> data_statistics(torch.tensor([[1.0, 2.0], [1.0, 4.0]]))[5]
         tensor(0.5000)
     """
-    values = values.detach()
+    values = dense_values(values.detach())
     if values.is_complex():
         values = values.abs()
     broken = torch.isfinite(values).logical_not().sum() if values.is_floating_point() else None
-    flat = values.reshape(-1)
-    flat = flat[:: max(1, flat.numel() // LARGE)].float()
+    flat = spread(values, LARGE).float()
     lowest, highest = torch.aminmax(flat)
     nothing = torch.full((), float("nan"), device=flat.device)
     constant = nothing

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_plateau.recording.probes.sampling import dense_values
+
 
 def accumulation_type(tensor: Tensor) -> torch.dtype:
     """Return the type to sum in: half precision overflows at 65,504 and would look non-finite."""
@@ -33,8 +35,11 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         return []
     first = tensors[0]
     key = (first.device, first.dtype, type(first), first.layout)
-    if first.layout is torch.strided and all(
-        (t.device, t.dtype, type(t), t.layout) == key for t in tensors
+    sharded = getattr(first, "device_mesh", None) is not None
+    if (
+        first.layout is torch.strided
+        and not sharded
+        and all((t.device, t.dtype, type(t), t.layout) == key for t in tensors)
     ):
         return _bucket_norms(tensors)
     buckets: dict[object, list[int]] = {}
@@ -52,19 +57,16 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         buckets.setdefault(kind, []).append(index)
     norms: dict[int, Tensor] = {}
     for indices in buckets.values():
-        members = [_dense(tensors[index]) for index in indices]
+        members = [dense_values(tensors[index]) for index in indices]
         norms.update(zip(indices, _bucket_norms(members), strict=True))
     return [norms[index] for index in range(len(tensors))]
 
 
-def _dense(tensor: Tensor) -> Tensor:
-    if tensor.layout is torch.strided:
-        return tensor
-    return tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.values()
-
-
 def _bucket_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    norms = list(torch._foreach_norm(list(tensors), 2, dtype=_norm_type(tensors[0])))
+    first = tensors[0]
+    if not (first.is_floating_point() or first.is_complex()):  # quantized parameters
+        tensors = [tensor.float() for tensor in tensors]
+    norms = list(torch._foreach_norm(list(tensors), 2, dtype=_norm_type(first)))
     if type(norms[0]) is not Tensor:
         norms = [_whole(norm) for norm in norms]
     return norms

@@ -12,7 +12,7 @@ def step_loss(losses: Sequence[Tensor], factor: float = 1.0, scale: Tensor | Non
     """Return the loss of one optimizer step as a 0-d tensor, without waiting for the device.
 
     Args:
-        losses: The tensors that backward started from, each with one element.
+        losses: The tensors that backward started from, each counts with its mean.
         factor: What their sum is multiplied by, to undo the division by accumulated batches.
         scale: Scale of a gradient scaler, a tensor with one element; None where there is none.
 
@@ -20,7 +20,7 @@ def step_loss(losses: Sequence[Tensor], factor: float = 1.0, scale: Tensor | Non
         >>> float(step_loss([torch.tensor(1.0), torch.tensor(2.0)], factor=0.5))
         1.5
     """
-    detached = [loss.detach().reshape(()) for loss in losses]
+    detached = [loss.detach() if loss.dim() == 0 else loss.detach().mean() for loss in losses]
     total = detached[0] if len(detached) == 1 else torch.stack(detached).sum()
     if factor != 1.0:
         total = total * factor

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_plateau.recording.probes.gradients import tensor_norms
+from lightning_plateau.recording.probes.sampling import spread
 
 SAMPLE = 2048
 
@@ -27,11 +28,7 @@ def sample_elements(parameters: Sequence[Tensor]) -> list[Tensor]:
         >>> sample_elements([torch.zeros(3, 4)])[0].shape
         torch.Size([12])
     """
-    samples = []
-    for parameter in parameters:
-        flat = local(parameter.detach()).reshape(-1)
-        samples.append(flat[:: max(1, -(-flat.numel() // SAMPLE))].clone())
-    return samples
+    return [spread(local(parameter.detach()), SAMPLE).clone() for parameter in parameters]
 
 
 def update_ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,45 @@
+"""What every test starts from: one thread, fixed seeds, a quiet Lightning."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch.overrides import _get_current_function_mode_stack
+
+from lightning_plateau.framework import LightningModule  # noqa: F401 - chooses the package first
+from tests.digits import digits
+
+torch.set_num_threads(1)
+for _package in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+    logging.getLogger(_package).setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Start each test from the same random state."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - what users' augmentations draw from
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Insist that no tape and no global hook outlives the test that started it."""
+    from torch.nn.modules import module as hooks
+
+    before = len(hooks._global_forward_hooks), len(hooks._global_forward_pre_hooks)
+    yield
+    left = [type(mode).__name__ for mode in _get_current_function_mode_stack()]
+    assert "TapeRecorder" not in left
+    assert (len(hooks._global_forward_hooks), len(hooks._global_forward_pre_hooks)) == before
+
+
+@pytest.fixture(scope="session")
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    """1,797 images of digits ``[N, 1, 8, 8]`` in [0, 1], and their labels ``[N]``."""
+    return digits()
