@@ -23,14 +23,15 @@ class GuardSettings:
         skip_non_finite: Skip a step whose gradients hold NaN or infinity, exactly: parameters,
             optimizer state and running statistics of normalization layers stay as they were.
         clip_norm: Largest L2 norm of all gradients of an optimizer; larger ones are scaled down.
-        clip_follows: Whether ``clip_norm`` is derived anew from the recorded norms at each drain.
+        clip_share: Share of the usual norm that ``clip_norm`` is set to anew at each drain; None
+            where ``clip_norm`` stays.
         wait_for_device: Whether the host may read one flag a step where an optimizer on an
             accelerator is not fused. Without it such a step cannot be skipped.
     """
 
     skip_non_finite: bool = False
     clip_norm: float | None = None
-    clip_follows: bool = False
+    clip_share: float | None = None
     wait_for_device: bool = True
 
     def __post_init__(self) -> None:

@@ -91,6 +91,11 @@ class OptimizerAdapter:
         return self.loss_scale
 
     @property
+    def accelerated(self) -> bool:
+        """Whether parameters lie on an accelerator, which the host would have to wait for."""
+        return any(parameter.device.type != "cpu" for parameter in self.parameters)
+
+    @property
     def momentum_unset(self) -> bool:
         """Whether the next fused step allocates momentum, and leaves it unset if it is skipped."""
         return self.fused and isinstance(self.optimizer, SGD) and not self.optimizer.state

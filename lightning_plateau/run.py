@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
+from lightning_plateau.clipping import usual_norm
 from lightning_plateau.core.history import History
+from lightning_plateau.core.profile import Value
 from lightning_plateau.guard import Guard
 from lightning_plateau.optimizers import OptimizerAdapter
 from lightning_plateau.snapshot import Snapshot
@@ -100,6 +102,22 @@ class Run:
     def scaler(self) -> Any:
         """The gradient scaler of mixed precision; None where there is none."""
         return self.adapters[0].scaler if self.adapters else None
+
+    @property
+    def learning_rates(self) -> dict[str, Value]:
+        """The learning rates by group, for people; an accelerator may be waited for."""
+        rates = [rate for adapter in self.adapters for rate in adapter.learning_rates]
+        if len(rates) == 1:
+            return {"learning_rate": rates[0]}
+        return {f"learning_rate/{index}": rate for index, rate in enumerate(rates)}
+
+    def refresh(self, history: History) -> None:
+        """Take what was recorded since, and let an adaptive limit of clipping follow it."""
+        self.history = history
+        share = self.guard.settings.clip_share
+        usual = None if share is None else usual_norm(history)
+        if share is not None and usual is not None:
+            self.guard.settings = replace(self.guard.settings, clip_norm=share * usual)
 
     def stop(self, reason: str) -> None:
         """End the training after the batch under way; call it on every rank at the same step."""

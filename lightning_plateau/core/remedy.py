@@ -47,12 +47,15 @@ class Remedy(ABC):
         standing: True where it is in force from then on (a guard on every step); False where it
             is done once.
         final: True where nothing comes after it (the training stops).
+        levels: Settings to try, the mildest first; the next ones are taken where the remedy was
+            kept and the fault came back.
     """
 
     name: ClassVar[str]
     safety: ClassVar[Safety]
     standing: ClassVar[bool] = False
     final: ClassVar[bool] = False
+    levels: ClassVar[tuple[Mapping[str, Value], ...]] = ({},)
 
     @abstractmethod
     def obstacle(self, run: Any) -> str | None:

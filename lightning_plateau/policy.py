@@ -1,0 +1,121 @@
+"""The policy: what may be done to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from lightning_plateau.core.remedy import Remedy, Safety
+
+Grade = Literal["none", "safe", "unsafe"]
+PolicyName = Literal["observe", "safe", "auto"]
+Catalogue = Mapping[str, type[Remedy]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What may be done to a run.
+
+    Args:
+        remedies: Names of the remedies that may be tried; None for all up to the grade ``safety``.
+        safety: The riskiest grade that may be tried where ``remedies`` is None: ``"none"``,
+            ``"safe"`` or ``"unsafe"``. Remedies graded advice are never applied.
+        budget: Largest number of interventions of a run that are not graded safe.
+        cooldown_steps: Optimizer steps to wait after an intervention or its outcome.
+        probation_steps: Optimizer steps for which a remedy is watched before it is judged.
+        dry_run: Say what would be done, and do nothing.
+        allow_user_overrides: Whether a remedy may overrule a value that the user has set.
+
+    Raises:
+        ValueError: If a number is out of its range, or ``safety`` is no grade.
+
+    Example:
+        >>> Policy.auto().safety, Policy(remedies=("skip-step",)).budget
+        ('unsafe', 8)
+    """
+
+    remedies: tuple[str, ...] | None = None
+    safety: Grade = "safe"
+    budget: int = 8
+    cooldown_steps: int = 100
+    probation_steps: int = 200
+    dry_run: bool = False
+    allow_user_overrides: bool = False
+
+    def __post_init__(self) -> None:
+        if self.remedies is not None:
+            # A configuration file has lists only.
+            object.__setattr__(self, "remedies", tuple(self.remedies))
+        if self.safety not in get_args(Grade):
+            raise ValueError(f"safety must be 'none', 'safe' or 'unsafe', but is {self.safety!r}")
+        for name, least in (("budget", 0), ("cooldown_steps", 0), ("probation_steps", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, but is {value}")
+
+    @classmethod
+    def observe(cls) -> Policy:
+        """Return the policy that never touches a run."""
+        return cls(safety="none", budget=0)
+
+    @classmethod
+    def safe(cls) -> Policy:
+        """Return the policy of what cannot hurt a healthy run."""
+        return cls(safety="safe")
+
+    @classmethod
+    def auto(cls) -> Policy:
+        """Return the policy of all remedies, each on trial."""
+        return cls(safety="unsafe")
+
+    @classmethod
+    def named(cls, name: str) -> Policy:
+        """Return the policy of that name.
+
+        Raises:
+            ValueError: If there is none of that name.
+
+        Example:
+            >>> Policy.named("safe") == Policy.safe()
+            True
+        """
+        named = {"observe": cls.observe, "safe": cls.safe, "auto": cls.auto}
+        if name not in named:
+            raise ValueError(
+                f"policy must be 'observe', 'safe', 'auto' or a Policy, but is {name!r}"
+            )
+        return named[name]()
+
+    @classmethod
+    def of(cls, policy: PolicyName | Policy, *, dry_run: bool = False) -> Policy:
+        """Return ``policy``, or the one of that name; ``dry_run`` makes it a dry run."""
+        found = cls.named(policy) if isinstance(policy, str) else policy
+        return replace(found, dry_run=True) if dry_run else found
+
+    def permitted(self, catalogue: Catalogue) -> Catalogue:
+        """Return the remedies of ``catalogue`` that may be applied.
+
+        Raises:
+            ValueError: If ``remedies`` names one that is not there, or is advice.
+        """
+        applicable = {n: r for n, r in catalogue.items() if r.safety is not Safety.ADVICE}
+        if self.remedies is not None:
+            for name in self.remedies:
+                if name not in applicable:
+                    raise ValueError(
+                        f"remedies must be among {', '.join(sorted(applicable))}, but has {name!r}"
+                    )
+            return {name: applicable[name] for name in self.remedies}
+        grades = {"none": (), "safe": (Safety.SAFE,), "unsafe": (Safety.SAFE, Safety.UNSAFE)}
+        return {n: r for n, r in applicable.items() if r.safety in grades[self.safety]}
+
+    def from_the_start(self, catalogue: Catalogue) -> tuple[type[Remedy], ...]:
+        """Return the remedies to put in force when training starts: the safe ones that stand guard.
+
+        The first step that is not finite must not have been made when it is found.
+        """
+        if self.dry_run:
+            return ()
+        permitted = self.permitted(catalogue).values()
+        return tuple(r for r in permitted if r.standing and r.safety is Safety.SAFE)
