@@ -10,7 +10,6 @@ import numpy as np
 from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import block_medians, mann_kendall, noise, theil_sen
-from lightning_plateau.core.tape import CLASS_LOSSES
 
 BLOCKS = 20
 SIGNIFICANT = 0.01
@@ -33,8 +32,8 @@ class Trend:
         noise: Robust standard deviation of a single value around its neighbours.
         change: Expected change over the recent half (Theil–Sen slope times its length).
         p_value: Two-sided p-value of the Mann–Kendall test of the recent half.
-        scale: What a change is compared with: the largest level where no value is negative, the
-            range of the levels (or the noise, if larger) where values may be negative.
+        scale: What a change is compared with: the largest magnitude of a level; for values of both
+            signs at least their spread.
         total_change: ``last − first``.
     """
 
@@ -65,9 +64,8 @@ class Trend:
 
     @property
     def material(self) -> bool:
-        """Whether the recent change is worth speaking of: 1 % of the scale, or thrice the noise."""
-        size = abs(self.change)
-        return size > MATERIAL * self.scale or (self.noise > 0 and size > 3 * self.noise)
+        """Whether the recent change is worth speaking of: at least 1 % of the scale."""
+        return abs(self.relative_change) > MATERIAL
 
     @property
     def significant(self) -> bool:
@@ -85,7 +83,8 @@ class Trend:
         return self.significant and self.material and self.change > 0
 
 
-NO_TREND = Trend(0, *([math.nan] * 5), 0.0, 1.0, 0.0)
+_UNKNOWN = math.nan
+NO_TREND = Trend(0, _UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN, 0.0, 1.0, 0.0)
 
 
 def trend(series: Series | Floats) -> Trend:
@@ -96,26 +95,23 @@ def trend(series: Series | Floats) -> Trend:
         >>> falling.falling, round(falling.first, 2), round(falling.last, 2)
         (True, 1.98, 1.02)
     """
-    values = series.values if isinstance(series, Series) else np.asarray(series, dtype=np.float64)
-    values = values[np.isfinite(values)]
+    values = finite_values(series)
     if len(values) < 2:
         return NO_TREND
     levels = block_medians(values, min(BLOCKS, len(values)))
     recent = values[len(values) // 2 :]
     recent_levels = block_medians(recent, min(BLOCKS, len(recent)))
-    spread = float(levels.max() - levels.min())
-    step_noise = float(noise(values))
-    scale = float(np.abs(levels).max()) if values.min() >= 0 else max(spread, step_noise)
+    slope = float(theil_sen(recent_levels)) if len(recent_levels) > 1 else 0.0
     return Trend(
         rows=len(values),
         first=float(levels[0]),
         last=float(levels[-1]),
         lowest=float(levels.min()),
         highest=float(levels.max()),
-        noise=step_noise,
-        change=float(theil_sen(recent_levels)) * (len(recent_levels) - 1),
+        noise=value_noise(values),
+        change=slope * (len(recent_levels) - 1),
         p_value=float(mann_kendall(recent_levels).p_value),
-        scale=scale,
+        scale=_scale(levels),
     )
 
 
@@ -124,15 +120,26 @@ def loss_trend(history: History) -> Trend:
     return trend(history[LOSS])
 
 
-def chance_loss(history: History) -> float | None:
-    """Return ln K, the loss of a classifier that guesses, from the loss call; None if unknown."""
-    for tape in history.tapes[::-1]:
-        for loss in tape.losses:
-            if loss.attributes.get("reduction", "mean") != "mean" or not loss.operands:
-                continue
-            shape = loss.operands[0].shape
-            if loss.name in CLASS_LOSSES and shape:
-                return math.log(max(2, shape[1] if len(shape) > 1 else shape[0]))
-            if loss.name.startswith("binary_cross_entropy"):
-                return math.log(2)
-    return None
+MAGNITUDE = 1e150
+"""Larger values are clipped: differences of float64's extremes would overflow."""
+
+
+def finite_values(series: Series | Floats) -> Floats:
+    """Return the finite values of a scalar series, clipped to ±1e150."""
+    values = series.values if isinstance(series, Series) else np.asarray(series, dtype=np.float64)
+    return np.clip(values[np.isfinite(values)], -MAGNITUDE, MAGNITUDE)
+
+
+def value_noise(values: Floats) -> float:
+    """Return the robust standard deviation of a value around its neighbours; 0 where unknown.
+
+    Example:
+        >>> value_noise(np.array([1.0]))
+        0.0
+    """
+    return float(np.nan_to_num(noise(values)))
+
+
+def _scale(levels: Floats) -> float:
+    largest = float(np.abs(levels).max())
+    return largest if levels.min() >= 0 else max(largest, float(levels.max() - levels.min()))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import History, Series
+from lightning_plateau.core.learning_rates import since_warm_up, warming_up
+from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import LOSS
-from lightning_plateau.core.trend import chance_loss, loss_trend
+from lightning_plateau.core.signal import LEARNING_RATES, LOSS
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,10 @@ class FlatLoss(Rule):
     """The training loss does not go down.
 
     What it detects:
-        The loss has not fallen materially since training started, and it is not falling now. The
-        judgement takes the noise of the loss into account: the recent half must show no significant
-        fall (Mann–Kendall test) of at least 1 % of the loss or three times its noise. A loss that
-        sits far below the loss of guessing, or at its floor, is not flat but finished.
+        The loss has not fallen by 5 % since training started, nor will it by the planned end at its
+        present pace; or it fell to the loss of a constant guess and stays there. Both judgements
+        allow for the noise of the loss: where noise could hide a real fall, the rule is silent.
+        A learning rate that is still warming up is given its time.
 
     Why it matters:
         It is the symptom that most faults end in. Nothing is learned while it lasts.
@@ -31,7 +33,7 @@ class FlatLoss(Rule):
         >>> wobble = 0.01 * np.sin(np.arange(300.0))
         >>> finding = FlatLoss().check(history(loss=2.303 + wobble))
         >>> finding.code, finding.message
-        ('LP401', 'the loss stays at 2.303: it changed by -0.1 % in 300 steps')
+        ('LP401', 'the loss stays at 2.303: in 300 steps it fell by 0.0 %')
         >>> FlatLoss().check(history(loss=2.303 * 0.99 ** np.arange(300.0) + wobble)) is None
         True
 
@@ -39,9 +41,9 @@ class FlatLoss(Rule):
         None of its own: a flat loss is a symptom. The findings above it name the cause.
 
     Known limitations:
-        A loss that plateaus for longer than half of the run and then drops is reported while it is
-        flat. The loss of a GAN's generator carries no such information; runs with more than one
-        optimizer are not judged.
+        A plateau at the start that will end is reported while it lasts. Where the loss of guessing
+        is unknown, a loss that falls and then stays high counts as finished training. The loss of a
+        GAN carries no such information: runs with more than one optimizer are not judged.
 
     References:
         Mann, 1945, Nonparametric tests against trend. Zhang et al., 2021, AutoTrainer (ICSE).
@@ -50,31 +52,70 @@ class FlatLoss(Rule):
     code: ClassVar[str] = "LP401"
     name: ClassVar[str] = "flat-loss"
     symptom: ClassVar[bool] = True
-    requires: ClassVar = (LOSS,)
-    why: ClassVar[str] = "nothing is learned while the loss stays where it started"
+    requires: ClassVar = (LOSS, LEARNING_RATES)
+    why: ClassVar[str] = "nothing is learned while the loss stays where it is"
 
-    minimum_steps: int = 40
-    least_progress: float = 0.05
+    minimum_steps: int = 20
+    least_fall: float = 0.05
+    most_hidden_fall: float = 0.25
+    at_chance: float = 0.95
     finished_share_of_chance: float = 0.5
 
     def check(self, history: History) -> Finding | None:
-        """Return the fault where the loss neither has fallen nor falls."""
-        trend = loss_trend(history)
-        if trend.rows < self.minimum_steps or len(history.profile.optimizers) > 1:
+        """Return the fault where the loss neither has fallen nor falls, or stays at chance."""
+        losses = history[LOSS].since(since_warm_up(history))
+        gone = progress(losses)
+        if gone.rows < self._enough(history) or len(history.profile.optimizers) > 1:
             return None
-        if trend.falling or trend.rising or trend.progress > self.least_progress:
+        if warming_up(history) and not history.finished:
             return None
         chance = chance_loss(history)
-        if chance is not None and trend.last < self.finished_share_of_chance * chance:
+        if chance is not None and gone.now < self.finished_share_of_chance * chance:
             return None
-        relative = 100 * trend.total_change / trend.scale if trend.scale > 0 else 0.0
-        at_chance = chance is not None and abs(trend.last - chance) < 0.05 * chance
+        guessing = chance is not None and gone.now >= self.at_chance * chance
+        if not (guessing or self._never_fell(gone)):
+            return None
+        if self._ahead(history, gone) + (0.0 if guessing else gone.fall) > self.least_fall:
+            return None
+        return self._report(history, losses, gone, chance if guessing else None)
+
+    def _enough(self, history: History) -> int:
+        """Return the steps to wait for: more in a long run, which may warm up and settle first."""
+        planned = history.profile.planned_steps or 0
+        return (
+            self.minimum_steps
+            if history.finished
+            else max(self.minimum_steps, min(200, planned // 100))
+        )
+
+    def _never_fell(self, gone: Progress) -> bool:
+        return gone.least < self.least_fall and gone.most < self.most_hidden_fall
+
+    def _ahead(self, history: History, gone: Progress) -> float:
+        """Return the fall that the present pace leads to: by the planned end, or in a like time."""
+        planned = history.profile.planned_steps
+        left = gone.rows if planned is None else max(gone.rows, planned - history.step)
+        if history.finished:
+            left = 0
+        steep = -gone.slope * gone.rows
+        return steep if steep > self.least_fall else -gone.slope * left
+
+    def _report(
+        self, history: History, losses: Series, gone: Progress, chance: float | None
+    ) -> Finding:
+        rose = gone.fall < 0
+        moved = (
+            f"in {gone.rows} steps it {'rose' if rose else 'fell'} by {100 * abs(gone.fall):.1f} %"
+        )
+        if chance is not None:
+            moved = f"guessing gives {chance:.4g}; {moved}"
         return self.finding(
             history,
-            0.95 if at_chance else 0.8,
-            f"the loss stays at {trend.last:.4g}: it changed by {relative:.1f} % in {trend.rows} steps",
+            0.95 if chance is not None else 0.8,
+            f"the loss stays at {gone.now:.4g}: {moved}",
             evidence=(
-                Evidence("loss/train", trend.last, chance, "level now, beside the loss of guessing"),
-                Evidence("change over the recent half", trend.change, -3 * trend.noise, unit="loss"),
+                Evidence("level of the loss now", gone.now, chance),
+                Evidence("fall since the start", gone.fall, self.least_fall),
+                Evidence("fall that noise may hide", gone.most, self.most_hidden_fall),
             ),
         )

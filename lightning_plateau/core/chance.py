@@ -1,0 +1,114 @@
+"""The loss of guessing: what a model reaches that ignores its input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from lightning_plateau.core.history import History
+from lightning_plateau.core.objective import Comparison, comparisons
+from lightning_plateau.core.tape import CLASS_LOSSES, Operation, Tape
+
+AGREEMENT = 0.1
+
+
+def chance_loss(history: History) -> float | None:
+    """Return the loss of the best constant guess, from the loss call; None where unknown.
+
+    It is ln K for K classes of equal frequency, the entropy of the targets' mean for a binary
+    cross-entropy, and the variance of the targets for a mean squared error. Unknown where several
+    losses are added, a loss is weighted or not averaged, or its kind tells nothing.
+
+    Example:
+        >>> from lightning_plateau.core.tape import Operand
+        >>> from lightning_plateau.testing import history
+        >>> weight, x = Operand("parameter", name="w"), Operand("batch", 0, "0")
+        >>> fc = Operation(0, "linear", operands=(x, weight), shape=(8, 10))
+        >>> logits, y = Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,))
+        >>> loss = Operation(1, "cross_entropy", operands=(logits, y))
+        >>> round(chance_loss(history(tapes=[Tape(0, (fc, loss), root=1)])), 4)
+        2.3026
+    """
+    known = [
+        found
+        for tape in history.tapes
+        if (found := _comparison(tape, history.profile.accumulate_grad_batches)) is not None
+    ]
+    if not known:
+        return None
+    latest = known[-1]
+    same = [one for one in known if one.operation.name == latest.operation.name]
+    return _guess(latest, same)
+
+
+def _comparison(tape: Tape, accumulated: int) -> Comparison | None:
+    """Return the one comparison whose mean is the loss, or None."""
+    found = [one for one in comparisons(tape) if one.prediction.source == "operation"]
+    if len(found) != 1:
+        return None
+    [comparison] = found
+    if comparison.by_hand:
+        return comparison if _is_mean_square(tape, comparison.operation) else None
+    return comparison if _is_whole(tape, comparison.operation, accumulated) else None
+
+
+def _is_whole(tape: Tape, loss: Operation, accumulated: int) -> bool:
+    """Whether the averaged ``loss`` is all that backward started from, up to a tenth."""
+    if loss.attributes.get("reduction", "mean") != "mean":
+        return False
+    if tape.root is None or not 0 <= tape.root < len(tape) or tape.root == loss.index:
+        return True
+    part = loss.statistics.get("mean", math.nan)
+    whole = tape.operations[tape.root].statistics.get("mean", math.nan) * max(1, accumulated)
+    return abs(whole - part) <= AGREEMENT * abs(part)
+
+
+def _is_mean_square(tape: Tape, difference: Operation) -> bool:
+    """Whether the mean of the squares of ``difference`` is the loss, and nothing else is."""
+    index, names = difference.index, []
+    while index != tape.root:
+        users = [o for o in tape.operations[index + 1 :] if _uses(o, index)]
+        if len(users) != 1:
+            return False
+        names.append(users[0].name)
+        index = users[0].index
+    squared = tape.operations[difference.index].shape and names[:1] in (
+        ["pow"],
+        ["square"],
+        ["mul"],
+    )
+    return bool(squared) and names[1:2] == ["mean"] and len(names) <= 3
+
+
+def _uses(operation: Operation, index: int) -> bool:
+    return any(o.source == "operation" and o.index == index for o in operation.operands)
+
+
+def _guess(latest: Comparison, seen: Iterable[Comparison]) -> float | None:
+    name, shape = latest.operation.name, latest.prediction.shape
+    if name in CLASS_LOSSES:
+        return math.log(max(2, shape[1] if len(shape) > 1 else shape[0])) if shape else None
+    moments = _pooled([one.target.statistics for one in seen])
+    if moments is None or len(latest.operation.operands) > 2:
+        return None
+    mean, variance = moments
+    if name.startswith("binary_cross_entropy"):
+        return _binary_entropy(mean) if 0.0 < mean < 1.0 else None
+    if (name == "mse_loss" or latest.by_hand) and variance > 0:
+        return variance
+    return None
+
+
+def _pooled(statistics: list[Mapping[str, float]]) -> tuple[float, float] | None:
+    """Return mean and variance of the values that all ``statistics`` describe, equally weighted."""
+    rows = [(one.get("mean", math.nan), one.get("std", math.nan)) for one in statistics]
+    rows = [(mean, std) for mean, std in rows if abs(mean) < 1e100 and abs(std) < 1e100]
+    if not rows:
+        return None
+    mean = sum(row[0] for row in rows) / len(rows)
+    variance = sum(std**2 + (one - mean) ** 2 for one, std in rows) / len(rows)
+    return mean, variance
+
+
+def _binary_entropy(share: float) -> float:
+    return -share * math.log(share) - (1 - share) * math.log1p(-share)
