@@ -325,7 +325,7 @@ class Recorder:
             labels = tuple(name for name, _ in running)
             moments = torch.stack(
                 [running_moments(m.running_mean, m.running_var) for _, m in running]
-            )  # type: ignore[arg-type]
+            )
             self._sample(signal.NORMALIZATION_RUNNING_MEAN, step, labels, moments[:, 0])
             self._sample(signal.NORMALIZATION_RUNNING_VARIANCE, step, labels, moments[:, 1])
 

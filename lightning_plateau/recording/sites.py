@@ -42,7 +42,7 @@ def site_labels(operations: tuple[Operation, ...]) -> dict[int, str]:
         {0: 'act (relu)', 1: 'act (relu)#2'}
     """
     counts: Counter[str] = Counter()
-    labels = {}
+    labels: dict[int, str] = {}
     for operation in operations:
         if operation.name not in _LAYERS or len(labels) >= MOST:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,7 @@ from lightning_plateau.core.tape import (
     Operation,
     Tape,
 )
+from lightning_plateau.recording.modes import alone, enter, fused_name, leave
 from lightning_plateau.recording.probes.activations import (
     OPERAND_STATISTICS,
     OUTPUT_STATISTICS,
@@ -221,9 +222,10 @@ class TapeRecorder(TorchFunctionMode):
         super().__init__()
         self.draft = Draft(step)
         self._before_first_loss = before_first_loss
-        self._origin = WeakTensorKeyDictionary()
+        self._origin: MutableMapping[Tensor, Operand] = WeakTensorKeyDictionary()
         self._convolved: set[int] = set()
         self._layers: list[str] = []
+        self._fused: nn.Module | None = None
         self._names = {id(child): name for name, child in module.named_modules()}
         self._parametric = {
             name
@@ -245,26 +247,42 @@ class TapeRecorder(TorchFunctionMode):
             register_module_forward_pre_hook(self._enter_layer),
             register_module_forward_hook(self._leave_layer, always_call=True),
         ]
-        self.__enter__()
+        enter(self)
 
     def stop(self, loss: Tensor | None = None) -> Draft:
         """Stop recording; ``loss`` is the tensor that backward starts from."""
-        self.__exit__(None, None, None)
+        leave(self)
         for handle in self._handles:
             handle.remove()
         if loss is not None:
             origin = self._origin.get(loss)
-            known = origin is not None and origin.source == "operation"
-            self.draft.root = origin.index if known else -1
+            made_here = origin is not None and origin.source == "operation"
+            self.draft.root = origin.index if origin is not None and made_here else -1
             self.draft.root_requires_grad = loss.requires_grad
         return self.draft
 
     def _enter_layer(self, module: nn.Module, _: Any) -> None:
         self._layers.append(self._names.get(id(module), self._layers[-1] if self._layers else ""))
+        if fused_name(module) is not None and alone(self):
+            self._fused = module
+            leave(self)
 
-    def _leave_layer(self, module: nn.Module, _: Any, __: Any) -> None:
+    def _leave_layer(self, module: nn.Module, args: Any, output: Any) -> None:
+        if module is self._fused:
+            self._fused = None
+            enter(self)
+            self._attempt(lambda: self._note_fused(module, args, output))
         if self._layers:
             self._layers.pop()
+
+    def _note_fused(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Put a module on the tape as one operation."""
+        made = next(iter(_tensors(output)), None)
+        if made is None or len(self.draft.operations) >= LONGEST:
+            return
+        named = {"input": list(_tensors(args)), "parameters": list(module.parameters())}
+        index, taken = self._note(str(fused_name(module)), named)
+        self._complete(index, taken, output, made)
 
     def __torch_function__(
         self,
@@ -298,7 +316,7 @@ class TapeRecorder(TorchFunctionMode):
     def _note_loss(
         self, func: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
     ) -> Noted:
-        noted = self._note(func, name, args, kwargs)
+        noted = self._note(name, _bound(func, name, args, kwargs))
         if self._before_first_loss is not None:
             look, self._before_first_loss = self._before_first_loss, None
             look(self.draft)
@@ -313,19 +331,21 @@ class TapeRecorder(TorchFunctionMode):
         result: Any,
         noted: Noted | None,
     ) -> None:
+        if name == "setitem":  # changes its first argument and returns nothing
+            result = args[0]
         made = next(iter(_tensors(result)), None)
-        if made is None or len(self.draft.operations) >= LONGEST:
+        if made is None:
             return
-        index, taken = noted if noted is not None else self._note(func, name, args, kwargs)
-        self._complete(index, taken, result, made)
+        if noted is None:
+            if len(self.draft.operations) >= LONGEST:
+                return
+            noted = self._note(name, _bound(func, name, args, kwargs))
+        self._complete(*noted, result, made)
 
-    def _note(
-        self, func: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
-    ) -> Noted:
-        """Put the call on the tape and return its index and its first tensor."""
+    def _note(self, name: str, named: Mapping[str, Any]) -> Noted:
+        """Put a call on the tape and return its index and its first tensor."""
         index = len(self.draft.operations)
         layer = self._layers[-1] if self._layers else ""
-        named = _bound(func, name, args, kwargs)
         tensors = [tensor for value in named.values() for tensor in _tensors(value)]
         attributes: dict[str, Value] = {key: value for key, value in named.items() if _plain(value)}
         operands = tuple(self._operand(tensor) for tensor in tensors)
@@ -352,7 +372,9 @@ class TapeRecorder(TorchFunctionMode):
             noted, shape=tuple(made.shape), dtype=_dtype(made), requires_grad=made.requires_grad
         )
         for tensor in _tensors(result):
-            self._origin[tensor] = Operand("operation", index)
+            origin = self._origin.get(tensor)
+            if origin is None or origin.source not in ("parameter", "buffer"):
+                self._origin[tensor] = Operand("operation", index)
         first = noted.operands[0] if noted.operands else None
         from_convolution = (
             first is not None and first.source == "operation" and first.index in self._convolved

@@ -59,7 +59,7 @@ def _pack(tensors: list[Tensor], parcels: list[tuple[int, Deliver]]) -> _Shipmen
         return _Shipment(flat, sizes, parcels, None)
     host = torch.empty(flat.shape, dtype=dtype, pin_memory=True)
     host.copy_(flat, non_blocking=True)
-    arrived = torch.cuda.Event()
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
     arrived.record()
     return _Shipment(host, sizes, parcels, arrived)
 
@@ -71,7 +71,7 @@ def _unpack(shipment: _Shipment) -> None:
     arrays = [
         piece.reshape(size).numpy().copy()
         for piece, size in zip(
-            shipment.host.split(counts) if counts else (), shipment.sizes, strict=True
+            torch.split(shipment.host, counts) if counts else (), shipment.sizes, strict=True
         )
     ]
     for count, deliver in shipment.parcels:
