@@ -1,0 +1,169 @@
+"""LP302: gradients vanish on their way to the first layers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.history import Floats, History
+from lightning_plateau.core.layers import weights_by_depth
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import GRADIENT_NORMS, LOSS, PARAMETER_NORMS, UPDATE_RATIOS
+from lightning_plateau.core.statistics import spearman
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """Gradient over weight, layer by layer, in decades; and what the first layer could change."""
+
+    names: tuple[str, ...]
+    decades: Floats
+    leverage: float
+
+    @property
+    def third(self) -> int:
+        return max(1, len(self.names) // 3)
+
+    @property
+    def loss_of_gradient(self) -> float:
+        """Decades that the gradient loses from the last third of the layers to the first."""
+        first, last = self.decades[: self.third], self.decades[-self.third :]
+        return float(np.median(last) - np.median(first))
+
+    @property
+    def without_greatest_step(self) -> float:
+        """The same less the greatest step between neighbours: vanishing is not one step's work."""
+        return self.loss_of_gradient - float(np.diff(self.decades).max())
+
+
+@dataclass(frozen=True)
+class VanishingGradients(Rule):
+    """Gradients vanish on their way to the first layers.
+
+    What it detects:
+        The gradients of the weights, each over the norm of its weight, fall from layer to layer
+        towards the input: by 2.5 decades from the last third of the layers to the first, over
+        several layers and in order of depth; and the first layer has no leverage: a change of all
+        of it would hardly change the loss. One step between two layers is no vanishing (an output
+        layer that starts at zero makes one), nor are small gradients in the branches of residual
+        networks, biases, scales and embeddings.
+
+    Why it matters:
+        The first layers stay at their random start, and what they make of the input is all that
+        the later ones can ever see.
+
+    Example:
+        >>> from lightning_plateau.core.profile import ParameterFact, Profile
+        >>> from lightning_plateau.testing import history
+        >>> names = [f"net.{i}.weight" for i in range(6)]
+        >>> facts = Profile(parameters=tuple(ParameterFact(n, n[:-7], (64, 64)) for n in names))
+        >>> norms = {name: [4.6] * 60 for name in names}
+        >>> vanishing = {name: [10.0 ** (i - 6)] * 60 for i, name in enumerate(names)}
+        >>> series = {GRADIENT_NORMS: vanishing, PARAMETER_NORMS: norms}
+        >>> finding = VanishingGradients().check(history(series, loss=[2.3] * 60, profile=facts))
+        >>> finding.message
+        'gradients shrink 10,000-fold from net.5.weight to net.0.weight, relative to the weights'
+        >>> even = {name: [0.01] * 60 for name in names}
+        >>> series = {GRADIENT_NORMS: even, PARAMETER_NORMS: norms}
+        >>> VanishingGradients().check(history(series, loss=[2.3] * 60, profile=facts)) is None
+        True
+
+    Remedies:
+        replace-activation puts ReLU-like functions in place of sigmoid and tanh; reinitialize gives
+        the weights the variance that the activation needs. Normalization layers and skip
+        connections cure it for good.
+
+    Known limitations:
+        Needs four weight layers. What vanishes through time in a recurrent layer does not show in
+        its one weight. Runs with several optimizers are not judged: a generator before its
+        discriminator is not one network. Weights that are computed (weight norm) are not seen.
+
+    References:
+        Hochreiter, 1991, Untersuchungen zu dynamischen neuronalen Netzen. Glorot and Bengio, 2010,
+        Understanding the difficulty of training deep feedforward neural networks (AISTATS).
+        Zhang et al., 2021, AutoTrainer (ICSE).
+    """
+
+    code: ClassVar[str] = "LP302"
+    name: ClassVar[str] = "vanishing-gradients"
+    requires: ClassVar = (GRADIENT_NORMS, PARAMETER_NORMS, UPDATE_RATIOS, LOSS)
+    explains: ClassVar = ("LP401", "LP405", "LP802", "LP807")
+    remedies: ClassVar = ("replace-activation", "reinitialize")
+    why: ClassVar[str] = "the first layers learn nothing, and the later ones see only noise of them"
+
+    window: int = 50
+    minimum_rows: int = 5
+    minimum_layers: int = 4
+    least_decades: float = 2.5
+    least_decades_without_greatest_step: float = 1.0
+    least_order: float = 0.7
+    most_leverage: float = 0.03
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault where relative gradients fall over depth, layer after layer."""
+        if len(history.profile.optimizers) > 1 or len(history[GRADIENT_NORMS]) < self.minimum_rows:
+            return None
+        profile = _profile(history, self.window)
+        if len(profile.names) < self.minimum_layers or not self._vanishes(profile):
+            return None
+        first, last = profile.names[0], profile.names[-1]
+        lost = profile.loss_of_gradient
+        moved = history[UPDATE_RATIOS].column(first).finite.last
+        # An adaptive optimizer moves the first layers all the same, though by noise.
+        confidence = min(0.95, 0.6 + 0.2 * (lost - self.least_decades)) - 0.1 * (moved > 1e-4)
+        return self.finding(
+            history,
+            confidence,
+            f"gradients shrink {_fold(lost)}-fold from {last} to {first}, relative to the weights",
+            evidence=(
+                Evidence("gradient over weight", 10.0 ** profile.decades[0], where=first),
+                Evidence("gradient over weight", 10.0 ** profile.decades[-1], where=last),
+                Evidence(
+                    "decades lost from the last layers to the first", lost, self.least_decades
+                ),
+            ),
+            fix="use ReLU or GELU with normalization or skip connections between the layers",
+            where=first,
+        )
+
+    def _vanishes(self, profile: _Profile) -> bool:
+        return (
+            profile.loss_of_gradient >= self.least_decades
+            and profile.without_greatest_step >= self.least_decades_without_greatest_step
+            and spearman(np.arange(len(profile.names)), profile.decades) >= self.least_order
+            and not profile.leverage > self.most_leverage
+        )
+
+
+def _profile(history: History, window: int) -> _Profile:
+    """Return the layers' relative gradients over the recent ``window`` rows."""
+    recent = history[GRADIENT_NORMS].tail(window)
+    weights = history[PARAMETER_NORMS]
+    names: list[str] = []
+    decades: list[float] = []
+    first = math.nan
+    for name in weights_by_depth(history):
+        gradients, sizes = recent.column(name).finite.values, weights.column(name).finite
+        if not len(gradients) or not len(sizes):
+            continue
+        gradient = float(np.median(gradients))
+        # Zeros are another fault: LP304.
+        if gradient > 0.0 and sizes.last > 0.0:
+            first = gradient if not names else first
+            names.append(name)
+            decades.append(math.log10(gradient) - math.log10(sizes.last))
+    losses = np.abs(history[LOSS].finite.tail(window).values)
+    leverage = math.nan
+    if names and len(losses) and np.median(losses) > 0.0:
+        size = weights.column(names[0]).finite.last
+        logarithm = math.log10(first) + math.log10(size) - math.log10(float(np.median(losses)))
+        leverage = 10.0 ** min(logarithm, 300.0)
+    return _Profile(tuple(names), np.array(decades), leverage)
+
+
+def _fold(decades: float) -> str:
+    return f"{10.0**decades:,.0f}" if decades < 6 else f"10^{decades:.0f}"
