@@ -47,6 +47,8 @@ class Remedy(ABC):
         standing: True where it is in force from then on (a guard on every step); False where it
             is done once.
         final: True where nothing comes after it (the training stops).
+        keeps_state: True where ``Change.undo`` holds the whole state of the run, so that a trial
+            needs no snapshot beside it.
         levels: Settings to try, the mildest first; the next ones are taken where the remedy was
             kept and the fault came back.
     """
@@ -55,6 +57,7 @@ class Remedy(ABC):
     safety: ClassVar[Safety]
     standing: ClassVar[bool] = False
     final: ClassVar[bool] = False
+    keeps_state: ClassVar[bool] = False
     levels: ClassVar[tuple[Mapping[str, Value], ...]] = ({},)
 
     @abstractmethod

@@ -48,6 +48,7 @@ class RollBack(Remedy):
 
     name: ClassVar[str] = "roll-back"
     safety: ClassVar[Safety] = Safety.UNSAFE
+    keeps_state: ClassVar[bool] = True
     levels: ClassVar = ({"factor": 0.5}, {"factor": 0.25}, {"factor": 0.1, "to": "initial"})
 
     factor: float = 0.5

@@ -1,0 +1,270 @@
+"""A trial: a remedy on probation, which is kept or reverted by what the loss does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lightning_plateau.core.finding import Finding
+from lightning_plateau.core.history import History
+from lightning_plateau.core.plain import from_plain, to_plain
+from lightning_plateau.core.profile import Value
+from lightning_plateau.core.remedy import Change, Intervention, Outcome, Remedy, Safety, Verdict
+from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.statistics import noise
+from lightning_plateau.remedies import by_name
+from lightning_plateau.run import Run
+from lightning_plateau.snapshot import Snapshot
+
+MATERIAL = 0.01
+"""A change of the loss below this share of its size is no change."""
+BROKEN_ROWS = 10
+"""So many losses in a row that are not finite end a trial at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Where the loss was over some steps.
+
+    Attributes:
+        loss: Median of the finite losses; NaN for none.
+        error: Standard error of that median.
+        finite: Share of the losses that are finite; 1.0 where nothing was recorded.
+    """
+
+    loss: float
+    error: float
+    finite: float
+
+    @classmethod
+    def of(cls, losses: Any) -> Level:
+        """Return the level of an array of losses ``[n]``.
+
+        Example:
+            >>> Level.of([2.0, 2.0, float("nan"), 2.0])
+            Level(loss=2.0, error=0.0, finite=0.75)
+        """
+        values = np.asarray(losses, dtype=np.float64)
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            return cls(math.nan, math.nan, 0.0 if len(values) else 1.0)
+        spread = noise(values) if len(finite) > 2 else 0.0
+        # The median of normal values has a standard error of √(π/2)·σ/√n.
+        error = 1.2533 * (0.0 if math.isnan(spread) else spread) / math.sqrt(len(finite))
+        return cls(float(np.median(finite)), error, len(finite) / len(values))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether most of the losses are finite."""
+        return self.finite >= 0.5
+
+    @property
+    def plain(self) -> dict[str, Value]:
+        """The numbers for an outcome."""
+        return {"loss": self.loss, "finite": self.finite}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The loss before a remedy and at the end of its probation."""
+
+    before: Level
+    after: Level
+
+    @property
+    def _rise(self) -> float:
+        return self.after.loss - self.before.loss
+
+    @property
+    def _material(self) -> bool:
+        chance = 3 * math.hypot(self.before.error, self.after.error)
+        size = max(abs(self.before.loss), abs(self.after.loss))
+        return abs(self._rise) > max(chance, MATERIAL * size)
+
+    @property
+    def worse(self) -> bool:
+        """Whether the loss is higher than before by more than chance, or no longer finite."""
+        if not (self.before.is_finite and self.after.is_finite):
+            return self.before.is_finite and not self.after.is_finite
+        return self._rise > 0 and self._material
+
+    @property
+    def better(self) -> bool:
+        """Whether the loss is lower than before by more than chance, or finite again."""
+        if not (self.before.is_finite and self.after.is_finite):
+            return self.after.is_finite and not self.before.is_finite
+        return self._rise < 0 and self._material
+
+    def verdict(self, remedy: Remedy, code: str, *, still_found: bool) -> tuple[Verdict, str]:
+        """Return how the trial ends, and one sentence that says why."""
+        change = f"the loss went from {self.before.loss:.4g} to {self.after.loss:.4g}"
+        if not self.after.is_finite:
+            share = 100 * (1 - self.after.finite)
+            return Verdict.REVERTED, f"the loss is not finite in {share:.0f} % of the steps"
+        if self.worse:
+            return Verdict.REVERTED, f"{change}: it rose"
+        if not still_found:
+            return Verdict.KEPT, f"{code} is gone; {change}"
+        if self.better:
+            return Verdict.KEPT, f"{code} is still there, but {change}"
+        if remedy.safety is Safety.SAFE:
+            return Verdict.KEPT, f"{code} is still there, and does no harm: {change}"
+        return Verdict.REVERTED, f"{code} is still there, and {change}: that is no improvement"
+
+
+class Trial:
+    """A remedy on probation.
+
+    Args:
+        remedy: What was applied.
+        intervention: The record of it.
+        change: What it changed, and how to undo it.
+        before: The loss before it.
+        probation_steps: Optimizer steps to watch.
+        snapshot: The state before it; None where there is none.
+    """
+
+    def __init__(
+        self,
+        remedy: Remedy,
+        intervention: Intervention,
+        change: Change,
+        before: Level,
+        probation_steps: int,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        self.remedy = remedy
+        self.intervention = intervention
+        self.change = change
+        self.before = before
+        self.probation_steps = probation_steps
+        self.snapshot = snapshot
+
+    @classmethod
+    def start(
+        cls, run: Run, remedy: Remedy, finding: Finding, number: int, probation_steps: int
+    ) -> Trial:
+        """Apply ``remedy`` to ``run`` and begin to watch.
+
+        Args:
+            run: The run, whose ``history`` is up to date.
+            remedy: What to apply; it has no obstacle.
+            finding: The finding that it answers.
+            number: Number of the intervention, counted from 1.
+            probation_steps: Optimizer steps to watch.
+        """
+        needs_snapshot = not (remedy.safety is Safety.SAFE or remedy.keeps_state)
+        copied = needs_snapshot and all(a.obstacle("roll-back") is None for a in run.adapters)
+        snapshot = Snapshot.take(run) if copied else None
+        losses = run.history[LOSS].until(run.step).tail(_width(probation_steps)).values
+        change = remedy.apply(run)
+        intervention = Intervention(
+            number, run.step, remedy.name, finding.code, change.before, change.after
+        )
+        return cls(remedy, intervention, change, Level.of(losses), probation_steps, snapshot)
+
+    @property
+    def step(self) -> int:
+        """Optimizer step at which the remedy was applied."""
+        return self.intervention.step
+
+    def judge(self, history: History, findings: Iterable[Finding]) -> Outcome | None:
+        """Return how the trial ended; None while it goes on. A function of its arguments alone.
+
+        Args:
+            history: What was recorded, before the remedy and since.
+            findings: What is found in the history *since* the remedy.
+        """
+        since = history[LOSS].since(self.step)
+        if not self._is_over(since.steps, since.values):
+            return None
+        comparison = self._compare(history)
+        still_found = any(f.code == self.intervention.code for f in findings)
+        verdict, reason = comparison.verdict(
+            self.remedy, self.intervention.code, still_found=still_found
+        )
+        return self._outcome(history.step, verdict, reason, comparison)
+
+    def _is_over(self, steps: Any, losses: Any) -> bool:
+        if not len(steps):
+            return False
+        # Recorded steps count, not steps made: what is recorded may arrive a little later.
+        if steps[-1] + 1 - self.step >= self.probation_steps:
+            return True
+        latest = losses[-BROKEN_ROWS:]
+        broken = len(latest) == BROKEN_ROWS and not np.isfinite(latest).any()
+        return bool(broken and self.before.is_finite)
+
+    def _compare(self, history: History) -> Comparison:
+        since = history[LOSS].since(self.step)
+        if len(since) < self.probation_steps:
+            return Comparison(self.before, Level.of(since.tail(BROKEN_ROWS).values))
+        return Comparison(self.before, Level.of(since.tail(_width(self.probation_steps)).values))
+
+    def unfinished(self, history: History) -> Outcome:
+        """Return the outcome of a trial that the end of training has cut short."""
+        comparison = self._compare(history)
+        steps = history.step - self.step
+        reason = f"training ended after {steps} of {self.probation_steps} steps of probation"
+        return self._outcome(history.step, Verdict.UNFINISHED, reason, comparison)
+
+    def _outcome(self, step: int, verdict: Verdict, reason: str, comparison: Comparison) -> Outcome:
+        made = self.intervention
+        before, after = comparison.before.plain, comparison.after.plain
+        return Outcome(made.number, step, made.remedy, made.code, verdict, reason, before, after)
+
+    def settle(self, run: Run, outcome: Outcome, history: History) -> None:
+        """Act on the outcome: where it is *reverted*, undo the change.
+
+        Where the loss is worse than before the remedy, the state before it is restored too.
+        """
+        if outcome.verdict is not Verdict.REVERTED:
+            return
+        self.remedy.revert(run, self.change)
+        if self.snapshot is not None and self._compare(history).worse:
+            self.snapshot.restore(run, schedule=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the trial in plain types and tensors."""
+        return {
+            "remedy": self.remedy.name,
+            "settings": asdict(self.remedy),
+            "intervention": to_plain(self.intervention),
+            "undo": dict(self.change.undo),
+            "before": asdict(self.before),
+            "probation_steps": self.probation_steps,
+            "snapshot": None if self.snapshot is None else self.snapshot.state_dict(),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Trial:
+        """Return the trial that ``state_dict`` described.
+
+        Raises:
+            ValueError: If its remedy is not known to this version.
+        """
+        known = by_name()
+        if state["remedy"] not in known:
+            raise ValueError(
+                f"expected one of the remedies {', '.join(known)}, "
+                f"but the checkpoint holds a trial of {state['remedy']!r}"
+            )
+        intervention = from_plain(Intervention, state["intervention"])
+        snapshot = state["snapshot"]
+        return cls(
+            known[state["remedy"]](**state["settings"]),
+            intervention,
+            Change(intervention.before, intervention.after, state["undo"]),
+            Level(**state["before"]),
+            state["probation_steps"],
+            None if snapshot is None else Snapshot.from_state_dict(snapshot),
+        )
+
+
+def _width(probation_steps: int) -> int:
+    """Return over how many steps a level is taken: half a probation, the other half is settling."""
+    return max(1, probation_steps // 2)
