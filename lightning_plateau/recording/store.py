@@ -15,6 +15,8 @@ from lightning_plateau.core.signal import Signal
 
 LARGEST = 1 << 20
 """Values of one signal that are kept; beyond it the older half is thinned."""
+FEWEST_ROWS = 256
+"""Rows that are kept however wide they are."""
 
 
 class Column:
@@ -38,25 +40,26 @@ class Column:
 
     def append(self, steps: NDArray[Any], values: NDArray[Any]) -> None:
         """Add rows: ``steps`` ``[n]``, ``values`` ``[n]`` or ``[n, len(labels)]``."""
+        if self.rows + len(steps) > len(self._steps):
+            self._grow(len(steps))
         end = self.rows + len(steps)
-        if end > len(self._steps):
-            self._grow(end)
         self._steps[self.rows : end] = steps
         self._values[self.rows : end] = values
         self.rows = end
 
-    def _grow(self, needed: int) -> None:
+    def _grow(self, more: int) -> None:
+        """Make room for ``more`` rows, thinning the older half where the signal is full."""
         steps, values = self._steps[: self.rows], self._values[: self.rows]
-        width = max(1, len(self.labels))
-        if self.rows * width >= LARGEST and self.rows >= 256:
+        most = max(LARGEST // max(1, len(self.labels)), FEWEST_ROWS)
+        if self.rows + more > most:
             keep = np.ones(self.rows, dtype=bool)
             keep[1 : self.rows // 2 : 2] = False
             if not self.signal.axis:
                 keep |= ~np.isfinite(values)
             steps, values = steps[keep], values[keep]
-            needed -= self.rows - len(steps)
             self.rows = len(steps)
-        capacity = max(needed, 2 * len(steps), 64)
+        # What cannot be thinned further (all NaN) still grows in proportion, not row by row.
+        capacity = max(self.rows + more, min(2 * self.rows, most), 5 * self.rows // 4, 64)
         self._steps = np.empty(capacity, dtype=np.int64)
         self._values = self._empty(capacity)
         self._steps[: self.rows] = steps

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
 
-_WORDS = ("val", "valid", "validation", "dev", "eval")
+_VALIDATION = frozenset({"val", "valid", "validation", "dev", "eval", "evaluation"})
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 
 
 def loss_name(names: Mapping[str, Any], monitor: str | None = None) -> str | None:
@@ -22,36 +22,48 @@ def loss_name(names: Mapping[str, Any], monitor: str | None = None) -> str | Non
         >>> loss_name({"train_loss": 1, "val_loss": 2, "val_loss/dataloader_idx_1": 3})
         'val_loss'
     """
-    candidates = [
-        name for name in names if "loss" in name.lower() and any(w in name.lower() for w in _WORDS)
-    ]
+    candidates = [name for name in names if "loss" in name.lower() and _is_of_validation(name)]
     if monitor in candidates:
         return monitor
     return min(candidates, key=len, default=None)
 
 
+def _is_of_validation(name: str) -> bool:
+    # Whole words: "value_loss" is the critic's, "interval_loss" is nobody's validation.
+    return not _VALIDATION.isdisjoint(word.lower() for word in _WORD.findall(name))
+
+
 class ValidationLoss:
     """The mean loss of one validation, from what ``validation_step`` returns.
 
-    It serves runs that log no validation loss. The mean is weighted by batch size.
+    It serves runs that log no validation loss. The mean is weighted by batch size; it is not
+    finite where one of the losses is not. Updates never wait for the device.
+
+    Example:
+        >>> import torch
+        >>> loss = ValidationLoss()
+        >>> loss.update(torch.tensor(1.0), 30)
+        >>> loss.update({"loss": torch.tensor(4.0)}, 10)
+        >>> loss.compute()
+        1.75
     """
 
     def __init__(self) -> None:
-        self._mean = MeanMetric(nan_strategy="ignore", sync_on_compute=False)
+        self._total: Tensor | None = None
+        self._samples = 0
 
     def reset(self) -> None:
         """Begin a validation."""
-        self._mean.reset()
+        self._total, self._samples = None, 0
 
     def update(self, outputs: Any, batch_size: int) -> None:
         """Add what ``validation_step`` returned: a tensor, a mapping with ``loss``, or None."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point():
-            value = loss.detach().float().reshape(())
-            if self._mean.device != value.device:
-                self._mean = self._mean.to(value.device)
-            self._mean.update(value, torch.full_like(value, batch_size))
+            weighted = loss.detach().float().reshape(()) * batch_size
+            self._total = weighted if self._total is None else self._total + weighted
+            self._samples += batch_size
 
     def compute(self) -> float | None:
         """Return the mean; None where no loss was returned."""
-        return float(self._mean.compute()) if self._mean.update_called else None
+        return float(self._total) / self._samples if self._total is not None else None
