@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,13 +215,14 @@ class History:
             ValueError: If the file is no history, or is of a newer format.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here, because numpy leaves a file open that turns out to be no archive.
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 meta = json.loads(arrays["meta"].tobytes())
                 numbered = [
                     (arrays[f"steps_{i}"], arrays[f"values_{i}"])
                     for i in range(len(meta["series"]))
                 ]
-        except (KeyError, EOFError, OSError, ValueError) as error:
+        except (KeyError, EOFError, OSError, ValueError, BadZipFile, zlib.error) as error:
             if isinstance(error, FileNotFoundError):
                 raise
             raise ValueError(

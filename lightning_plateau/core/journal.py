@@ -74,6 +74,7 @@ class Journal:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            _mend_last_line(self.path)
             self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
             self.failure = error
@@ -83,9 +84,13 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; the entries in memory stay."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
+            file.close()
+        except OSError as error:  # a full disk refuses what is still in the buffer, even here
+            self.failure = error
 
     def append(self, record: Record | Note) -> None:
         """Add one record, stamped with the time."""
@@ -158,6 +163,24 @@ class Journal:
                     break
                 raise ValueError(f"line {number} of {path} is no journal line: {error}") from error
         return journal
+
+
+def _mend_last_line(path: Path) -> None:
+    """Make the file end with a whole line: a crash may have cut the last one off."""
+    if not path.is_file():
+        return
+    written = path.read_bytes()
+    end = written.rfind(b"\n") + 1
+    if end == len(written):
+        return
+    with path.open("r+b") as file:
+        try:
+            json.loads(written[end:])
+        except ValueError:
+            file.truncate(end)
+        else:
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n")
 
 
 def _line(entry: Entry) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def _converter() -> cattrs.Converter:
     converter.register_unstructure_hook(float, _write_scalar)
     converter.register_unstructure_hook(Value, _write_scalar)
     converter.register_structure_hook(float, lambda x, _: float(x))
-    converter.register_structure_hook(Value, lambda x, _: _read_scalar(x))
+    # By predicate: cattrs has a hook of its own for unions of JSON types, which goes before types.
+    converter.register_structure_hook_func(lambda kind: kind == Value, lambda x, _: _read_scalar(x))
     return converter
 
 
