@@ -1,4 +1,4 @@
-"""Saying what happens as it happens: one line a record, through the logger ``lightning_plateau``."""
+"""Saying what happens as it happens: one line a record, by the logger ``lightning_plateau``."""
 
 from __future__ import annotations
 

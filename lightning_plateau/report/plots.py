@@ -16,7 +16,9 @@ import numpy as np
 from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.signal import GRADIENT_NORM, LEARNING_RATES, LOSS, VALIDATION_LOSS
+from lightning_plateau.report.curves import MOST_POINTS, curve
 from lightning_plateau.report.events import Event, events
+from lightning_plateau.report.phrases import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,50 +169,26 @@ def _rates(axes: Axes, history: History) -> None:
 
 def _curve(axes: Axes, series: Series, colour: str, label: str) -> None:
     """The values pale, their running median dark, and a mark where a value is not finite."""
-    values = _drawable(series.values)
-    median = _running_median(values)
-    smooth = median is not values
-    axes.plot(
-        series.steps,
-        values,
-        color=colour,
-        lw=0.9 if smooth else 1.5,
-        alpha=0.35 if smooth else 1.0,
-        label=None if smooth else label,
-    )
-    if smooth:
-        axes.plot(series.steps, median, color=colour, lw=1.8, label=f"{label} (running median)")
+    drawn = curve(series)
+    if drawn.smooth is None:
+        axes.plot(drawn.steps, _drawable(drawn.highest), color=colour, lw=1.5, label=label)
+    else:
+        low, high = _drawable(drawn.lowest), _drawable(drawn.highest)
+        axes.fill_between(drawn.steps, low, high, color=colour, alpha=0.3, lw=0.9)
+        smooth = _drawable(drawn.smooth)
+        axes.plot(drawn.steps, smooth, color=colour, lw=1.8, label=f"{label} (running median)")
     broken = series.steps[~np.isfinite(series.values)]
     if len(broken):
-        axes.plot(
-            broken,
-            np.full(len(broken), 0.97),
-            "x",
-            color=RED,
-            ms=5,
-            mew=1.2,
-            clip_on=False,
-            transform=axes.get_xaxis_transform(),
-            label=f"NaN or infinite ({len(broken)} steps)",
-        )
-
-
-def _running_median(values: Floats, rows: int = 60) -> Floats:
-    """Return the median of each value's neighbourhood; ``values`` itself where they are few."""
-    if len(values) < rows:
-        return values
-    half = max(2, len(values) // 60)
-    padded = np.pad(values, half, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
-    known = np.isfinite(windows).any(axis=1)
-    median = np.full(len(values), np.nan)
-    median[known] = np.nanmedian(windows[known], axis=1)
-    return median
+        label = f"NaN or infinite ({counted(len(broken), 'step')})"
+        broken = broken[:: -(-len(broken) // MOST_POINTS)]
+        height = np.full(len(broken), 0.97)
+        across = axes.get_xaxis_transform()
+        axes.plot(broken, height, "x", color=RED, ms=5, mew=1.2, transform=across, label=label)
 
 
 def _drawable(values: Floats) -> Floats:
     """Return the values with infinities as gaps, and within what an axis can hold."""
-    return np.where(np.isfinite(values), np.clip(values, -1e300, 1e300), np.nan)
+    return np.where(np.isfinite(values), np.clip(values, -1e150, 1e150), np.nan)
 
 
 def _scale(axes: Axes, values: Floats) -> None:
