@@ -172,8 +172,9 @@ class _Groups:
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         self.param_groups = groups
-        # Schedulers look here to warn about `scheduler.step()` before `optimizer.step()`.
+        # Schedulers look at both to warn about `scheduler.step()` before `optimizer.step()`.
         self._opt_called = True
+        self.step = _stepped
 
 
 def _copy(optimizer: Any, scheduler: Any) -> Any:
@@ -182,6 +183,13 @@ def _copy(optimizer: Any, scheduler: Any) -> Any:
         for group in optimizer.param_groups
     ]
     return _copied(scheduler, {id(optimizer): _Groups(groups)})
+
+
+def _stepped() -> None:
+    """Stand for a step, as a scheduler leaves it behind when it is made."""
+
+
+vars(_stepped)["_wrapped_by_lr_sched"] = True
 
 
 def _copied(value: Any, known: dict[int, Any]) -> Any:

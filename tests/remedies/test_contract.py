@@ -1,0 +1,142 @@
+"""What holds for every remedy."""
+
+from __future__ import annotations
+
+import copy
+import io
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from lightning_plateau.core.remedy import Remedy, Safety
+from lightning_plateau.core.signal import GRADIENT_NORM
+from lightning_plateau.remedies import by_name, catalogue
+from lightning_plateau.run import Run
+from lightning_plateau.testing import history
+from tests.trainings import Guarding, Regressor, batches, fit, scaled, state_of
+
+SECTIONS = (
+    "What it changes:", "When it helps:", "Safety:", "How to undo:", "Example:", "References:",
+)  # fmt: skip
+EVERY = [
+    pytest.param(remedy(**level), id=f"{remedy.name}-{index}")
+    for remedy in catalogue()
+    for index, level in enumerate(remedy.levels)
+]
+
+
+class Scheduled(Regressor):
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, 30), "interval": "step"}]
+
+
+class Keeping(Guarding):
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        super().on_train_batch_end(*arguments)
+        if self.run.step in (2, 5):
+            self.run.snapshots.keep(self.run)
+
+
+def trained(**settings: Any) -> Run:
+    keeping = Keeping()
+    fit(Scheduled(partial(Adam, lr=0.01)), batches(10), keeping, **settings)
+    keeping.run.refresh(history({GRADIENT_NORM: np.linspace(1.0, 2.0, 40)}))
+    return keeping.run
+
+
+def all_of(run: Run) -> dict[str, Any]:
+    """Return all that a remedy may change, comparable."""
+    trainer = run.trainer
+    return copy.deepcopy(
+        {
+            "tensors": {name: t.tolist() for name, t in state_of(trainer).items()},
+            "groups": trainer.optimizers[0].state_dict()["param_groups"],
+            "schedulers": [c.scheduler.state_dict() for c in trainer.lr_scheduler_configs],
+            "scaler": None if run.scaler is None else run.scaler.state_dict(),
+            "guard": run.guard.state_dict(),
+            "stopping": (trainer.should_stop, run.stop_reason),
+            "clip": trainer.gradient_clip_val,
+            "random": torch.get_rng_state().tolist(),
+        }
+    )
+
+
+@pytest.mark.parametrize("remedy", EVERY)
+@pytest.mark.parametrize("settings", [{}, {"plugins": "scaler"}], ids=["plain", "scaled"])
+def test_reverting_leaves_no_trace(remedy: Remedy, settings: Any) -> None:
+    run = trained(**({"plugins": scaled()} if settings else {}))
+    run.trainer.should_stop = False
+    before = all_of(run)
+    assert remedy.obstacle(run) is None
+    change = remedy.apply(run)
+    changed = all_of(run)
+    assert changed != before
+    remedy.revert(run, change)
+    assert all_of(run) == before
+    again = remedy.apply(run)
+    assert all_of(run) == changed
+    assert again.after == change.after
+
+
+@pytest.mark.parametrize("remedy", EVERY)
+def test_a_change_passes_through_a_checkpoint(remedy: Remedy) -> None:
+    run = trained()
+    run.trainer.should_stop = False
+    before = all_of(run)
+    change = remedy.apply(run)
+    file = io.BytesIO()
+    torch.save(dict(change.undo), file)
+    file.seek(0)
+    undo = torch.load(file, weights_only=True)
+    remedy.revert(run, type(change)(change.before, change.after, undo))
+    assert all_of(run) == before
+
+
+@pytest.mark.parametrize("remedy", EVERY)
+def test_a_change_is_told_in_plain_words(remedy: Remedy) -> None:
+    run = trained()
+    run.trainer.should_stop = False
+    change = remedy.apply(run)
+    assert change.before.keys() == change.after.keys()
+    assert change.before != change.after
+    values = [*change.before.values(), *change.after.values()]
+    assert all(value is None or isinstance(value, bool | int | float | str) for value in values)
+
+
+@pytest.mark.parametrize("remedy", catalogue(), ids=lambda remedy: remedy.name)
+def test_the_docstring_is_a_page(remedy: type[Remedy]) -> None:
+    text = remedy.__doc__ or ""
+    places = [text.find(section) for section in SECTIONS]
+    assert places == sorted(places)
+    assert min(places) > 0
+    for field in fields(remedy):
+        assert f"        {field.name}: " in text
+
+
+def test_the_catalogue_is_scanned_the_least_risky_first() -> None:
+    names = [remedy.name for remedy in catalogue()]
+    assert names[0] == "skip-step"
+    assert len(set(names)) == len(names)
+    assert [by_name()[name] for name in names] == list(catalogue())
+    grades = [list(Safety).index(remedy.safety) for remedy in catalogue()]
+    assert grades == sorted(grades)
+
+
+def test_a_run_without_optimizers_is_refused() -> None:
+    run = trained()
+    run.adapters = ()
+    refused = {remedy.name for remedy in catalogue() if remedy().obstacle(run) is not None}
+    assert {"skip-step", "clip-gradients", "decay-learning-rate"} <= refused
+
+
+def test_manual_sgd_without_schedulers_can_be_treated() -> None:
+    guarding = Guarding()
+    fit(Regressor(partial(SGD, lr=0.1)), batches(3), guarding)
+    assert by_name()["decay-learning-rate"]().obstacle(guarding.run) is None
