@@ -15,7 +15,7 @@ from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.diagnosis import diagnose, select_rules
+from lightning_plateau.diagnosis import diagnose, diagnose_since, select_rules
 from lightning_plateau.framework import Callback, LightningModule, Trainer
 from lightning_plateau.ledger import Ledger
 from lightning_plateau.optimizers import adapt
@@ -176,7 +176,8 @@ class PlateauCallback(Callback):
         treatment = Treatment(run, self._policy, self.journal, self._announcer)
         if restored is not None:
             recorder.load_state_dict(restored["recorder"])
-        treatment.start(recorder.clock, None if restored is None else restored["treatment"])
+        planned = recorder.profile.planned_steps
+        treatment.start(recorder.clock, planned, restored and restored["treatment"])
         self._watch = Watch(recorder, treatment)
         self._history = recorder.history()
         if not taped:
@@ -253,7 +254,7 @@ class PlateauCallback(Callback):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         closed = recorder.end_batch(
             loss=loss if isinstance(loss, Tensor) else None,
-            learning_rates=treatment.learning_rates(),
+            learning_rates=treatment.learning_rates(closely=recorder.sampled_now),
             skipped=treatment.after_step(),
         )
         failure, recorder.failure = recorder.failure, None
@@ -324,13 +325,18 @@ class PlateauCallback(Callback):
         together = trainer.world_size > 1 and not ended
         recorder.drain(reduce=partial(_mean, trainer) if together else None, wait=ended)
         self._history = recorder.history(finished=finished)
-        # An intervention begins a new episode: what was before it says nothing of it.
-        self._current = diagnose(self._history.since(treatment.episode_step), self._rules)
-        if together:
-            self._current = trainer.strategy.broadcast(self._current)
+        self._current = self._diagnose(watch, trainer if together else None)
         self._tell(self._ledger.update(self._current, treatment.treated_codes))
+        if treatment.tell_skipped(self._history, self._current):
+            self._current = self._diagnose(watch, trainer if together else None)
         if not ended:
             treatment.consider(self._history, self._current)
+
+    def _diagnose(self, watch: Watch, trainer: Trainer | None) -> tuple[Finding, ...]:
+        """Diagnose the run as it is since its last treatment; rank zero speaks for all."""
+        seen = self._history.without(watch.treatment.skipped_steps)
+        found = diagnose_since(seen, watch.treatment.episode_step, self._rules)
+        return found if trainer is None else trainer.strategy.broadcast(found)
 
     def _tell(self, new: Sequence[Finding]) -> None:
         for finding in new:

@@ -98,6 +98,27 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
     return rank(spoken, symptoms)
 
 
+def diagnose_since(
+    history: History, step: int, rules: Sequence[Rule] | None = None
+) -> tuple[Finding, ...]:
+    """Return what is wrong with a training that was treated at ``step``.
+
+    What was before the treatment says nothing of the training now, and what came after it knows
+    nothing of how far the training had come: a loss at its floor looks flat from there. So a
+    finding must show in the history since, and in the whole.
+
+    Args:
+        history: What was recorded, from the beginning.
+        step: Optimizer step of the last treatment; 0 for none.
+        rules: The rules to ask; by default all.
+    """
+    whole = diagnose(history, rules)
+    if step == 0:
+        return whole
+    codes = {finding.code for finding in whole}
+    return tuple(f for f in diagnose(history.since(step), rules) if f.code in codes)
+
+
 def _ask(rule: Rule, history: History) -> Finding | None:
     try:
         return rule.check(history)

@@ -22,8 +22,8 @@ class Policy:
         safety: The riskiest grade that may be tried where ``remedies`` is None: ``"none"``,
             ``"safe"`` or ``"unsafe"``. Remedies graded advice are never applied.
         budget: Largest number of interventions of a run that are not graded safe.
-        cooldown_steps: Optimizer steps to wait after an intervention or its outcome.
-        probation_steps: Optimizer steps for which a remedy is watched before it is judged.
+        cooldown_steps: Optimizer steps to wait after an intervention or its outcome, at most.
+        probation_steps: Optimizer steps for which a remedy is watched before it is judged, at most.
         dry_run: Say what would be done, and do nothing.
         allow_user_overrides: Whether a remedy may overrule a value that the user has set.
 
@@ -92,6 +92,23 @@ class Policy:
         """Return ``policy``, or the one of that name; ``dry_run`` makes it a dry run."""
         found = cls.named(policy) if isinstance(policy, str) else policy
         return replace(found, dry_run=True) if dry_run else found
+
+    def within(self, planned_steps: int | None) -> Policy:
+        """Return the policy for a run of that many steps: short runs wait for less.
+
+        Probation takes at most an eighth of the run and a pause a sixteenth.
+
+        Example:
+            >>> [Policy.auto().within(steps).probation_steps for steps in (400, None)]
+            [50, 200]
+        """
+        if planned_steps is None:
+            return self
+        return replace(
+            self,
+            cooldown_steps=min(self.cooldown_steps, planned_steps // 16),
+            probation_steps=min(self.probation_steps, max(20, planned_steps // 8)),
+        )
 
     def permitted(self, catalogue: Catalogue) -> Catalogue:
         """Return the remedies of ``catalogue`` that may be applied.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -99,6 +99,10 @@ class Series:
         """Return the last ``rows`` rows."""
         return self._rows(slice(max(0, len(self.steps) - rows), None))
 
+    def where(self, rows: NDArray[np.bool_]) -> Series:
+        """Return the rows for which ``rows``, ``[n]``, is true."""
+        return self._rows(rows)
+
     def column(self, label: str) -> Series:
         """Return the column ``label`` as a scalar series; empty where there is no such column."""
         signal = replace(self.signal, axis="")
@@ -177,6 +181,19 @@ class History:
             series={tag: series.since(step) for tag, series in self.series.items()},
             tapes=later or self.tapes[-1:],
             epoch_ends=tuple(end for end in self.epoch_ends if end > step),
+        )
+
+    def without(self, steps: Collection[int]) -> History:
+        """Return the history as if ``steps`` had never been made: their rows are left out."""
+        if not steps:
+            return self
+        left_out = np.fromiter(steps, dtype=np.int64)
+        return replace(
+            self,
+            series={
+                tag: series.where(~np.isin(series.steps, left_out))
+                for tag, series in self.series.items()
+            },
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,291 @@
+"""Treatment: from findings to a remedy on trial, and from the trial to its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lightning_plateau.choice import Past, Withheld, choose
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.core.journal import Journal, Note, Record
+from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Safety, Verdict
+from lightning_plateau.core.signal import SKIPPED_STEPS
+from lightning_plateau.optimizers import OptimizerAdapter
+from lightning_plateau.policy import Policy
+from lightning_plateau.remedies import by_name
+from lightning_plateau.remedies.skip_step import SkipStep
+from lightning_plateau.run import Run
+from lightning_plateau.trial import Trial
+
+Announce = Callable[[Record | Note], None]
+NON_FINITE_CODES = ("LP102", "LP201", "LP202")
+"""Codes that a skipped step answers, the most telling first."""
+
+
+class Treatment:
+    """Treats one run: guards every step, and tries one remedy at a time.
+
+    Args:
+        run: The run.
+        policy: What may be done.
+        journal: Where it is written down.
+        announce: Says a record as it happens.
+    """
+
+    def __init__(self, run: Run, policy: Policy, journal: Journal, announce: Announce) -> None:
+        self.episode_step = 0
+        self._run = run
+        self._policy = policy
+        self._journal = journal
+        self._announce = announce
+        self._catalogue = by_name()
+        self._permitted = policy.permitted(self._catalogue)
+        self._trial: Trial | None = None
+        self._skipped: tuple[int, ...] = ()
+        self._withheld: set[tuple[str, str]] = set()
+
+    # -- the path of a step ---------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps made."""
+        return self._run.step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._run.step = step
+
+    def adapter_of(self, optimizer: Any) -> tuple[int, OptimizerAdapter]:
+        """Return the position and the adapter of an optimizer of the run.
+
+        Raises:
+            LookupError: If the Trainer's optimizers were replaced since training started.
+        """
+        for index, adapter in enumerate(self._run.adapters):
+            if adapter.optimizer is optimizer:
+                return index, adapter
+        kind = type(optimizer).__name__
+        raise LookupError(f"expected an optimizer of the start of training, but received {kind}")
+
+    def learning_rates(self, *, closely: bool = False) -> dict[str, float]:
+        """Return the learning rate of each group by label.
+
+        Args:
+            closely: Whether to read rates that are tensors too, which may wait for the device.
+        """
+        several = len(self._run.adapters) > 1
+        return {
+            f"{index}.{place}" if several else f"{place}": float(group["lr"])
+            for index, adapter in enumerate(self._run.adapters)
+            for place, group in enumerate(adapter.optimizer.param_groups)
+            if closely or not isinstance(group["lr"], Tensor)
+        }
+
+    def before_batch(self, first_of_window: bool) -> None:
+        """See ``Guard.before_batch``."""
+        self._run.guard.before_batch(first_of_window)
+
+    def before_step(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
+        """See ``Guard.before_step``."""
+        self._run.guard.before_step(adapter, norms)
+
+    def after_step(self) -> Tensor | bool:
+        """See ``Guard.after_step``."""
+        return self._run.guard.after_step()
+
+    # -- the life of a run ----------------------------------------------------------------------
+
+    def start(self, step: int, planned_steps: int | None, state: Mapping[str, Any] | None) -> None:
+        """Put the standing guards in force, or continue from ``state``.
+
+        Args:
+            step: Optimizer steps made.
+            planned_steps: Optimizer steps that the run is to make, where known.
+            state: What ``state_dict`` returned, for a resumed run.
+        """
+        self._run.step = step
+        self._run.allow_user_overrides = self._policy.allow_user_overrides
+        self._policy = self._policy.within(planned_steps)
+        if state is not None:
+            self._load(state)
+        for kind in self._policy.from_the_start(self._catalogue):
+            remedy = kind()
+            obstacle = remedy.obstacle(self._run)
+            if obstacle is None:
+                remedy.apply(self._run)
+            else:
+                self._journal.append(Note(step, f"{remedy.name} cannot stand guard: {obstacle}"))
+        if self._wants_snapshots:
+            self._run.snapshots.keep(self._run)
+
+    @property
+    def _wants_snapshots(self) -> bool:
+        return "roll-back" in self._permitted and not self._policy.dry_run
+
+    @property
+    def skipped_steps(self) -> tuple[int, ...]:
+        """Steps that were skipped and told of: for the run they never were."""
+        return self._skipped
+
+    @property
+    def treated_codes(self) -> frozenset[str]:
+        """Codes of the findings that something was done about and not taken back."""
+        reverted = {o.number for o in self._journal.outcomes if o.verdict is Verdict.REVERTED}
+        return frozenset(
+            made.code
+            for made in self._journal.interventions
+            if not made.dry_run and made.number not in reverted
+        )
+
+    def consider(self, history: History, findings: Sequence[Finding]) -> None:
+        """Judge the trial under way, or choose what to try next.
+
+        Args:
+            history: What was recorded so far.
+            findings: What is wrong now, the most probable cause first.
+        """
+        self._run.refresh(history)
+        if self._trial is not None:
+            outcome = self._trial.judge(history, findings)
+            if outcome is not None:
+                self._settle(self._trial, outcome, history)
+            return
+        self._try_next(findings)
+        sick = any(finding.severity is not Severity.INFO for finding in findings)
+        snapshots = self._run.snapshots
+        if self._wants_snapshots and not sick and snapshots.due(self.step):
+            snapshots.keep(self._run)
+
+    def tell_skipped(self, history: History, findings: Sequence[Finding]) -> bool:
+        """Write down the steps that were skipped since; return whether there were any."""
+        series = history[SKIPPED_STEPS]
+        steps = series.steps[np.nan_to_num(series.values) > 0]
+        new = tuple(int(step) for step in steps if int(step) not in set(self._skipped))
+        codes = {finding.code for finding in findings}
+        code = next((code for code in NON_FINITE_CODES if code in codes), None)
+        if not new or code is None:
+            return False
+        self._skipped = (*self._skipped, *new)
+        number = self._next_number
+        total = len(self._skipped)
+        made = Intervention(
+            number,
+            new[0],
+            SkipStep.name,
+            code,
+            {"skipped_steps": total - len(new)},
+            {"skipped_steps": total},
+        )
+        self._record(made)
+        reason = f"{len(new)} steps were left out exactly, the first at step {new[0]}"
+        outcome = Outcome(number, self.step, SkipStep.name, code, Verdict.KEPT, reason)
+        self._journal.append(outcome)
+        return True
+
+    @property
+    def _next_number(self) -> int:
+        return max((made.number for made in self._journal.interventions), default=0) + 1
+
+    def _try_next(self, findings: Sequence[Finding]) -> None:
+        if not findings:
+            return
+        unsafe = tuple(m for m in self._journal.interventions if not self._is_safe(m.remedy))
+        outcomes = tuple(o for o in self._journal.outcomes if not self._is_safe(o.remedy))
+        choice = choose(
+            findings,
+            self._policy,
+            self._catalogue,
+            Past(unsafe, outcomes),
+            self.step,
+            self._obstacles(),
+        )
+        for withheld in choice.withheld:
+            self._tell_withheld(withheld)
+        if choice.remedy is not None and choice.finding is not None:
+            self._try(choice.remedy, choice.finding)
+
+    def _is_safe(self, remedy: str) -> bool:
+        return remedy in self._catalogue and self._catalogue[remedy].safety is Safety.SAFE
+
+    def _obstacles(self) -> dict[str, str]:
+        obstacles = {}
+        for name, kind in self._permitted.items():
+            obstacle = kind().obstacle(self._run)
+            if obstacle is None and kind.standing and self._is_safe(name):
+                obstacle = "it is in force already"
+            if obstacle is not None:
+                obstacles[name] = obstacle
+        return obstacles
+
+    def _tell_withheld(self, withheld: Withheld) -> None:
+        key = (withheld.code, withheld.remedy)
+        if withheld.remedy in self._permitted and key not in self._withheld:
+            self._withheld.add(key)
+            text = f"withheld {withheld.remedy} for {withheld.code}: {withheld.reason}"
+            self._journal.append(Note(self.step, text))
+
+    def _try(self, remedy: Remedy, finding: Finding) -> None:
+        number = self._next_number
+        if self._policy.dry_run:
+            made = Intervention(number, self.step, remedy.name, finding.code, dry_run=True)
+            self._record(made)
+            return
+        probation = self._policy.probation_steps
+        trial = Trial.start(self._run, remedy, finding, number, probation)
+        self._record(trial.intervention)
+        if remedy.final:
+            return
+        self._trial = trial
+        self.episode_step = self.step
+
+    def _settle(self, trial: Trial, outcome: Outcome, history: History) -> None:
+        trial.settle(self._run, outcome, history)
+        self._trial = None
+        self._journal.append(outcome)
+        self._announce(outcome)
+        if outcome.verdict is Verdict.REVERTED:
+            self.episode_step = self.step
+
+    def _record(self, made: Intervention) -> None:
+        self._journal.append(made)
+        self._announce(made)
+
+    def end(self, history: History, findings: Sequence[Finding]) -> None:
+        """Close the trial under way: training has ended."""
+        self._run.refresh(history)
+        if self._trial is not None:
+            trial, self._trial = self._trial, None
+            outcome = trial.judge(history, findings)
+            if outcome is None or outcome.verdict is Verdict.REVERTED:
+                outcome = trial.unfinished(history)
+            self._journal.append(outcome)
+            self._announce(outcome)
+
+    def release(self) -> None:
+        """Take everything off the optimizers that was put on them."""
+        self._run.guard.close()
+
+    # -- resume ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return guard, trial and counts in plain types and tensors."""
+        return {
+            "guard": self._run.guard.state_dict(),
+            "snapshots": self._run.snapshots.state_dict(),
+            "trial": None if self._trial is None else self._trial.state_dict(),
+            "episode_step": self.episode_step,
+            "skipped": list(self._skipped),
+            "withheld": sorted(list(pair) for pair in self._withheld),
+        }
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self._run.guard.load_state_dict(state["guard"])
+        self._run.snapshots.load_state_dict(state["snapshots"])
+        self._trial = None if state["trial"] is None else Trial.from_state_dict(state["trial"])
+        self.episode_step = state["episode_step"]
+        self._skipped = tuple(state["skipped"])
+        self._withheld = {(code, remedy) for code, remedy in state["withheld"]}
