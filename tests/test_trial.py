@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import io
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import SGD
+
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.core.remedy import Outcome, Remedy, Verdict
+from lightning_plateau.core.signal import LOSS
+from lightning_plateau.remedies.clip_gradients import ClipGradients
+from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
+from lightning_plateau.remedies.roll_back import RollBack
+from lightning_plateau.remedies.skip_step import SkipStep
+from lightning_plateau.run import Run
+from lightning_plateau.testing import history
+from lightning_plateau.trial import Comparison, Level, Trial
+from tests.trainings import Guarding, Regressor, assert_equal, batches, fit, state_of
+
+SICK = Finding("LP402", "diverging-loss", 100, Severity.ERROR, 0.8, "")
+START = 100
+PROBATION = 60
+NAN = float("nan")
+
+
+def run_at(losses: Any, step: int = START) -> Run:
+    guarding = Guarding()
+    fit(Regressor(partial(SGD, lr=0.1, momentum=0.9)), batches(5), guarding)
+    guarding.run.step = step
+    guarding.run.history = history(loss=losses)
+    return guarding.run
+
+
+def noisy(level: float, rows: int, seed: int = 0, spread: float = 0.02) -> np.ndarray:
+    return level + spread * np.random.default_rng(seed).standard_normal(rows)
+
+
+def joined(before: Any, after: Any) -> History:
+    return history(loss=np.concatenate([before, after]))
+
+
+def on_trial(before: Any, remedy: Remedy | None = None) -> tuple[Run, Trial]:
+    run = run_at(before)
+    return run, Trial.start(run, remedy or DecayLearningRate(), SICK, 1, PROBATION)
+
+
+def outcome_of(
+    before: Any, after: Any, *findings: Finding, remedy: Remedy | None = None
+) -> Outcome:
+    _, trial = on_trial(before, remedy)
+    outcome = trial.judge(joined(before, after), findings)
+    assert outcome is not None
+    return outcome
+
+
+def test_a_trial_goes_on_until_probation_is_over() -> None:
+    before = noisy(2.0, START)
+    _, trial = on_trial(before)
+    assert trial.judge(history(loss=before), [SICK]) is None
+    assert trial.judge(joined(before, noisy(1.0, PROBATION - 1)), [SICK]) is None
+    assert trial.judge(joined(before, noisy(1.0, PROBATION)), [SICK]) is not None
+
+
+@pytest.mark.parametrize(
+    ("after", "still_found", "verdict", "words"),
+    [
+        (noisy(1.0, PROBATION), False, Verdict.KEPT, "LP402 is gone"),
+        (noisy(1.0, PROBATION), True, Verdict.KEPT, "still there, but the loss went from 2"),
+        (noisy(2.0, PROBATION, 1), False, Verdict.KEPT, "LP402 is gone"),
+        (noisy(2.0, PROBATION, 1), True, Verdict.REVERTED, "that is no improvement"),
+        (noisy(3.0, PROBATION), True, Verdict.REVERTED, "it rose"),
+        (noisy(3.0, PROBATION), False, Verdict.REVERTED, "it rose"),
+        (np.full(PROBATION, NAN), True, Verdict.REVERTED, "not finite in 100 % of the steps"),
+    ],
+)
+def test_verdicts(after: Any, still_found: bool, verdict: Verdict, words: str) -> None:
+    outcome = outcome_of(noisy(2.0, START), after, *([SICK] * still_found))
+    assert outcome.verdict is verdict
+    assert words in outcome.reason
+    assert outcome.before["loss"] == pytest.approx(2.0, abs=0.02)
+    assert (outcome.number, outcome.code, outcome.remedy) == (1, "LP402", "decay-learning-rate")
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_unit_of_the_loss_does_not_matter(scale: float) -> None:
+    before = scale * noisy(2.0, START)
+    assert outcome_of(before, scale * noisy(1.5, PROBATION), SICK).verdict is Verdict.KEPT
+    assert outcome_of(before, scale * noisy(2.0, PROBATION, 1), SICK).verdict is Verdict.REVERTED
+
+
+def test_noise_is_no_improvement() -> None:
+    verdicts = [
+        outcome_of(
+            noisy(2.0, START, seed, 0.5), noisy(2.0, PROBATION, 99 - seed, 0.5), SICK
+        ).verdict
+        for seed in range(20)
+    ]
+    assert verdicts.count(Verdict.REVERTED) >= 19
+
+
+def test_a_loss_that_is_finite_again_is_better() -> None:
+    before = np.concatenate([noisy(2.0, 50), np.full(50, NAN)])
+    assert outcome_of(before, noisy(2.5, PROBATION), SICK).verdict is Verdict.KEPT
+
+
+def test_a_broken_loss_ends_the_trial_at_once() -> None:
+    before = noisy(2.0, START)
+    _, trial = on_trial(before)
+    assert trial.judge(joined(before, np.full(9, NAN)), [SICK]) is None
+    outcome = trial.judge(joined(before, np.full(10, NAN)), [SICK])
+    assert outcome is not None
+    assert outcome.verdict is Verdict.REVERTED
+
+
+def test_skipping_is_kept_while_damaged_batches_go_on_coming() -> None:
+    before, after = noisy(2.0, START), noisy(2.0, PROBATION, 1)
+    before[::10], after[::10] = NAN, NAN
+    assert outcome_of(before, after, SICK, remedy=SkipStep()).verdict is Verdict.KEPT
+    broken = np.full(PROBATION, NAN)
+    assert outcome_of(before, broken, SICK, remedy=SkipStep()).verdict is Verdict.REVERTED
+
+
+def test_reverting_undoes_the_change_and_keeps_what_was_learned() -> None:
+    before = noisy(2.0, START)
+    run, trial = on_trial(before)
+    assert run.learning_rates == {"learning_rate": 0.05}
+    learn(run)
+    learned = state_of(run.trainer)
+    settle(run, trial, joined(before, noisy(2.0, PROBATION, 1)))
+    assert run.learning_rates == {"learning_rate": 0.1}
+    assert_equal(state_of(run.trainer), learned)
+
+
+def test_where_the_loss_rose_the_state_before_is_restored_too() -> None:
+    before = noisy(2.0, START)
+    run = run_at(before)
+    sound = state_of(run.trainer)
+    trial = Trial.start(run, DecayLearningRate(), SICK, 1, PROBATION)
+    learn(run)
+    settle(run, trial, joined(before, noisy(4.0, PROBATION)))
+    assert run.learning_rates == {"learning_rate": 0.1}
+    assert_equal(state_of(run.trainer), sound)
+
+
+def test_what_is_kept_stays() -> None:
+    before = noisy(2.0, START)
+    run, trial = on_trial(before)
+    learn(run)
+    learned = state_of(run.trainer)
+    settle(run, trial, joined(before, noisy(1.0, PROBATION)))
+    assert run.learning_rates == {"learning_rate": 0.05}
+    assert_equal(state_of(run.trainer), learned)
+
+
+def test_the_end_of_training_leaves_a_trial_unfinished() -> None:
+    before = noisy(2.0, START)
+    _, trial = on_trial(before)
+    outcome = trial.unfinished(joined(before, noisy(1.0, 20)))
+    assert outcome.verdict is Verdict.UNFINISHED
+    assert outcome.reason == "training ended after 20 of 60 steps of probation"
+
+
+@pytest.mark.parametrize("remedy", [DecayLearningRate(0.1), ClipGradients(1.0), RollBack()])
+def test_a_trial_passes_through_a_checkpoint(remedy: Remedy) -> None:
+    before = noisy(2.0, START)
+    run = run_at(before, step=0)
+    run.snapshots.keep(run)
+    run.step = START
+    expected = state_of(run.trainer), run.learning_rates, run.guard.settings
+    learn(run)
+    run.snapshots.initial.restore(run)
+    trial = Trial.start(run, remedy, SICK, 3, PROBATION)
+    file = io.BytesIO()
+    torch.save(trial.state_dict(), file)
+    file.seek(0)
+    resumed = Trial.from_state_dict(torch.load(file, weights_only=True))
+    assert resumed.remedy == remedy
+    assert resumed.intervention == trial.intervention
+    worse = joined(before, noisy(4.0, PROBATION))
+    assert resumed.judge(worse, [SICK]) == trial.judge(worse, [SICK])
+    learn(run)
+    settle(run, resumed, worse)
+    assert_equal(state_of(run.trainer), expected[0])
+    assert (run.learning_rates, run.guard.settings) == expected[1:]
+
+
+def test_a_remedy_of_another_version_is_named() -> None:
+    _, trial = on_trial(noisy(2.0, START))
+    state = {**trial.state_dict(), "remedy": "pray"}
+    with pytest.raises(ValueError, match="the checkpoint holds a trial of 'pray'"):
+        Trial.from_state_dict(state)
+
+
+def test_levels_of_nothing() -> None:
+    assert Level.of([]).is_finite
+    assert not Level.of([NAN]).is_finite
+    empty = Comparison(Level.of([]), Level.of([1.0, 1.0]))
+    assert not empty.worse
+    assert not empty.better
+    assert LOSS.tag == "loss/train"
+
+
+def learn(run: Run) -> None:
+    for parameter in run.module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    run.adapters[0].optimizer.step()
+
+
+def settle(run: Run, trial: Trial, recorded: History) -> None:
+    outcome = trial.judge(recorded, [SICK])
+    assert outcome is not None
+    trial.settle(run, outcome, recorded)
