@@ -50,6 +50,11 @@ class Breakdown:
         """What broke first, by the name of its attribute; None where all is finite."""
         return next(iter(self._in_order), None)
 
+    @property
+    def step(self) -> int | None:
+        """Step at which the first part broke; None where all is finite."""
+        return None if self.origin is None else int(getattr(self, self.origin))
+
     def explained_by(self, part: str) -> tuple[str, ...]:
         """Return the codes of the parts that broke after ``part``; none where it was not first."""
         return tuple(CODES[later] for later in self._in_order[1:]) if part == self.origin else ()
@@ -72,11 +77,22 @@ def breakdown(history: History) -> Breakdown:
         Breakdown(loss=2, gradients=1, parameters=None)
     """
     loss = _first_broken(seen_losses(history))
-    gradients = _first_broken(history[GRADIENT_NORM], only_to_the_end=LOSS_SCALE in history)
+    gradients = _first_broken(history[GRADIENT_NORM], only_to_the_end=loss_is_scaled(history))
     parameters = None
     if loss is not None or gradients is not None or np.isinf(history[PARAMETER_NORMS].values).any():
         parameters = _first_broken(history[PARAMETER_NORMS])
     return Breakdown(loss, gradients, parameters)
+
+
+def loss_is_scaled(history: History) -> bool:
+    """Whether a gradient scaler is at work, which makes gradients overflow on purpose.
+
+    Example:
+        >>> from lightning_plateau.core.profile import Profile
+        >>> loss_is_scaled(History(profile=Profile(precision="16-mixed")))
+        True
+    """
+    return LOSS_SCALE in history or history.profile.precision in ("16-mixed", "16")
 
 
 def seen_losses(history: History) -> Series:

@@ -100,6 +100,7 @@ class ExplodingGradients(Rule):
                 Evidence(GRADIENT_NORM.tag, low, where="before"),
             ),
             fix="Trainer(gradient_clip_val=1.0), or a smaller learning rate",
+            step=breakdown(history).step,
         )
 
     def _levels(self, history: History, logs: Floats) -> tuple[float, float, float]:
@@ -133,9 +134,10 @@ class ExplodingGradients(Rule):
             history,
             0.7,
             f"the first update is {size:.2g} times as large as the weights (gradient norm "
-            f"{norm:.2g}), and the run broke at step {history.step}",
+            f"{norm:.2g}), and nothing was finite from step {broke.step} on",
             evidence=(Evidence(UPDATE_RATIOS.tag, size, self.largest_update, "median parameter"),),
             fix="Trainer(gradient_clip_val=1.0), or a smaller learning rate",
+            step=broke.step,
         )
 
 

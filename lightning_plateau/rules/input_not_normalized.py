@@ -90,6 +90,7 @@ class InputNotNormalized(Rule):
     explains: ClassVar = (
         "LP301",
         "LP302",
+        "LP304",
         "LP401",
         "LP402",
         "LP403",

@@ -79,7 +79,16 @@ class LabelsOutOfRange(Rule):
     name: ClassVar[str] = "labels-out-of-range"
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (DATA_MINIMUM, DATA_MAXIMUM, LOSS)
-    explains: ClassVar = ("LP201", "LP301", "LP401", "LP402", "LP705", "LP706")
+    explains: ClassVar = (
+        "LP201",
+        "LP202",
+        "LP203",
+        "LP301",
+        "LP401",
+        "LP402",
+        "LP705",
+        "LP706",
+    )
     why: ClassVar[str] = "the loss cannot read such a label: it crashes, or has no lower bound"
 
     def check(self, history: History) -> Finding | None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.breakdown import seen_losses
+from lightning_plateau.core.breakdown import loss_is_scaled, seen_losses
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.rule import Rule
@@ -17,7 +17,6 @@ from lightning_plateau.core.signal import (
     DATA_NON_FINITE,
     GRADIENT_NORM,
     LOSS,
-    LOSS_SCALE,
 )
 from lightning_plateau.core.tape import Operand, Tape
 
@@ -112,7 +111,7 @@ class NonFiniteInput(Rule):
 def _went_wrong(history: History, step: int) -> bool | None:
     """Return whether ``step`` was not finite; None where that is not known."""
     watched = [seen_losses(history)]
-    if LOSS_SCALE not in history:  # a gradient scaler overflows on purpose now and then
+    if not loss_is_scaled(history):
         watched.append(history[GRADIENT_NORM])
     values = np.concatenate([one.since(step).until(step + 1).values for one in watched])
     if len(values):
