@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from torch.overrides import _get_current_function_mode_stack
+from torch.overrides import _get_current_function_mode_stack, _pop_mode
 
 from lightning_plateau.framework import LightningModule  # noqa: F401 - chooses the package first
 from tests.digits import digits
@@ -35,6 +35,8 @@ def nothing_left_behind() -> Iterator[None]:
     before = len(hooks._global_forward_hooks), len(hooks._global_forward_pre_hooks)
     yield
     left = [type(mode).__name__ for mode in _get_current_function_mode_stack()]
+    while _get_current_function_mode_stack():  # for the sake of the tests that follow
+        _pop_mode()
     assert "TapeRecorder" not in left
     assert (len(hooks._global_forward_hooks), len(hooks._global_forward_pre_hooks)) == before
 

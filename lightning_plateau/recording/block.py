@@ -15,6 +15,9 @@ from lightning_plateau.recording.transfer import Transfer
 ABSENT = -1.0
 """Stands for a gradient that is None: a norm is never negative."""
 
+MOST_PATTERNS = 64
+"""Sets of present gradients whose places are kept on the device."""
+
 Rows = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], None]
 """Receives steps, losses, which losses were seen, gradient norms and skipped flags."""
 
@@ -46,6 +49,7 @@ class StepBlock:
         self._widths = list(widths)
         columns = self._optimizers + sum(widths) + 1
         self._table = torch.full((capacity, columns), ABSENT, device=device, dtype=dtype)
+        self._indices: dict[tuple[int, ...], Tensor] = {}
         self._seen = np.zeros((capacity, self._optimizers), dtype=bool)
         # On the CPU the host reads the table's memory itself: no operation, nothing to wait for.
         self._memory: NDArray[Any] | None = self._table.numpy() if device.type == "cpu" else None
@@ -78,7 +82,18 @@ class StepBlock:
         if len(present) == width:
             columns.copy_(norms, non_blocking=True)
         else:
-            columns[torch.as_tensor(present, device=columns.device)] = norms.to(columns)
+            columns.index_copy_(0, self._places(tuple(present)), norms.to(columns))
+
+    def _places(self, present: tuple[int, ...]) -> Tensor:
+        """Return ``present`` on the device; the same few recur, and none is waited for."""
+        places = self._indices.get(present)
+        if places is None:
+            device = self._table.device
+            host = torch.tensor(present, pin_memory=device.type == "cuda")
+            if len(self._indices) >= MOST_PATTERNS:
+                self._indices.clear()
+            places = self._indices[present] = host.to(device, non_blocking=True)
+        return places
 
     def write_skipped(self, skipped: Tensor | bool) -> None:
         """Set whether the step under way was skipped."""

@@ -21,7 +21,7 @@ from lightning_plateau.core.tape import Tape
 from lightning_plateau.recording.batch import batch_size, leaves
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.probes.data import DATA_STATISTICS, data_statistics
-from lightning_plateau.recording.probes.gradients import tensor_norms
+from lightning_plateau.recording.probes.gradients import accumulation_type, stacked, tensor_norms
 from lightning_plateau.recording.probes.loss import step_loss
 from lightning_plateau.recording.probes.normalization import running_moments
 from lightning_plateau.recording.probes.parameters import sample_elements, update_ratios
@@ -138,10 +138,10 @@ class Recorder:
     ) -> None:
         """Note the batch; on a sampled step look at it, and start the tape."""
         self._batch = batch
-        self._sampling = first_of_window and self.sampled_now
         if first_of_window:
+            self._sampling = self.sampled_now
             self._losses.clear()
-        if not self._sampling:
+        if not (self._sampling and first_of_window):
             return
         self.record_batch()
         if self._tape_allowed:
@@ -163,7 +163,8 @@ class Recorder:
             table = np.stack(arrays)
             for column, name in enumerate(DATA_STATISTICS):
                 self._append(_DATA_SIGNALS[name], step, labels, table[:, column])
-            self._store.append_row(signal.BATCH_SIZE, step, float(size))
+            if self.wants(signal.BATCH_SIZE):
+                self._store.append_row(signal.BATCH_SIZE, step, float(size))
 
         self._transfer.add(rows, deliver)
 
@@ -211,10 +212,10 @@ class Recorder:
         ]
         with torch.no_grad():
             norms = tensor_norms([optimizer.parameters[i].grad for i in present])  # type: ignore[misc]
-            compact = torch.stack(norms) if norms else None
+            compact = stacked(norms) if norms else None
             if compact is not None and scale is not None:
                 compact = compact / scale.reshape(())
-            block = self._ready_block(compact)
+            block = self._ready_block()
             block.write_gradients(index, compact, present)
             if self._losses:
                 factor = accumulated / len(self._losses) if accumulated else 1.0
@@ -225,10 +226,13 @@ class Recorder:
             optimizer.before = sample_elements(optimizer.parameters)
         return compact
 
-    def _ready_block(self, norms: Tensor | None) -> StepBlock:
+    def _ready_block(self) -> StepBlock:
         if self._block is None:
-            device = norms.device if norms is not None else torch.device("cpu")
-            dtype = norms.dtype if norms is not None else torch.float32
+            # The first step may be one without gradients: the parameters decide, not its norms.
+            parameters = [p for optimizer in self._optimizers for p in optimizer.parameters]
+            device = parameters[0].device if parameters else torch.device("cpu")
+            wide = any(accumulation_type(p) is torch.float64 for p in parameters)
+            dtype = torch.float64 if wide else torch.float32
             widths = [len(optimizer.parameters) for optimizer in self._optimizers]
             self._block = StepBlock(self.every_n_steps, widths, device, dtype, self.clock)
         return self._block
@@ -296,7 +300,7 @@ class Recorder:
                     continue
                 labels = tuple(optimizer.names)
                 norms = tensor_norms([p.detach() for p in optimizer.parameters])
-                self._sample(signal.PARAMETER_NORMS, step, labels, torch.stack(norms))
+                self._sample(signal.PARAMETER_NORMS, step, labels, stacked(norms))
                 if optimizer.before:
                     after = sample_elements(optimizer.parameters)
                     self._sample(
@@ -312,7 +316,7 @@ class Recorder:
             if b.is_floating_point() and b.numel()
         ]
         if buffers and self.wants(signal.BUFFER_NORMS):
-            norms = torch.stack(tensor_norms([b for _, b in buffers]))
+            norms = stacked(tensor_norms([b for _, b in buffers]))
             self._sample(signal.BUFFER_NORMS, step, tuple(n for n, _ in buffers), norms)
         running = [
             (clean_name(name), layer)
@@ -323,9 +327,7 @@ class Recorder:
             signal.NORMALIZATION_RUNNING_MEAN, signal.NORMALIZATION_RUNNING_VARIANCE
         ):
             labels = tuple(name for name, _ in running)
-            moments = torch.stack(
-                [running_moments(m.running_mean, m.running_var) for _, m in running]
-            )
+            moments = stacked([running_moments(m.running_mean, m.running_var) for _, m in running])
             self._sample(signal.NORMALIZATION_RUNNING_MEAN, step, labels, moments[:, 0])
             self._sample(signal.NORMALIZATION_RUNNING_VARIANCE, step, labels, moments[:, 1])
 
@@ -333,14 +335,15 @@ class Recorder:
         if not draft.normalizations:
             return
         labels = tuple(clean_name(name) for name in draft.normalizations)
-        moments = torch.stack([moments for moments, _ in draft.normalizations.values()])
+        moments = stacked([moments for moments, _ in draft.normalizations.values()])
         self._sample(signal.NORMALIZATION_BATCH_MEAN, draft.step, labels, moments[:, 0])
         self._sample(signal.NORMALIZATION_BATCH_VARIANCE, draft.step, labels, moments[:, 1])
         values = {
             name: float(n)
             for name, (_, n) in zip(labels, draft.normalizations.values(), strict=True)
         }
-        self._store.append_row(signal.NORMALIZATION_VALUES, draft.step, values)
+        if self.wants(signal.NORMALIZATION_VALUES):
+            self._store.append_row(signal.NORMALIZATION_VALUES, draft.step, values)
 
     def _add_tape(self, tape: Tape) -> None:
         self._tapes = (*self._tapes[:1], *self._tapes[1:][-(TAPES_KEPT - 2) :], tape)
@@ -449,6 +452,7 @@ class Recorder:
             "series": self._store.state_dict(),
             "tapes": json.dumps(to_plain(self._tapes)),
             "epoch_ends": list(self._epoch_ends),
+            "learning_rates": dict(self._learning_rates),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -466,3 +470,4 @@ class Recorder:
         self._store.load_state_dict(state["series"])
         self._tapes = from_plain(tuple[Tape, ...], json.loads(state["tapes"]))
         self._epoch_ends = list(state["epoch_ends"])
+        self._learning_rates = dict(state["learning_rates"])

@@ -62,6 +62,15 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [norms[index] for index in range(len(tensors))]
 
 
+def stacked(values: Sequence[Tensor]) -> Tensor:
+    """Return tensors of one shape as one tensor on the device of the first.
+
+    Parameters that are spread over several devices have their norms there too.
+    """
+    device = values[0].device
+    return torch.stack([value.to(device, non_blocking=True) for value in values])
+
+
 def _bucket_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     first = tensors[0]
     if not (first.is_floating_point() or first.is_complex()):  # quantized parameters

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_plateau.recording.probes.gradients import tensor_norms
+from lightning_plateau.recording.probes.gradients import stacked, tensor_norms
 from lightning_plateau.recording.probes.sampling import spread
 
 SAMPLE = 2048
@@ -40,7 +40,7 @@ def update_ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
         >>> update_ratios([torch.tensor([3.0, 4.0])], [torch.tensor([3.0, 4.5])])
         tensor([0.1000])
     """
-    moved = torch.stack(tensor_norms([new - old for old, new in zip(before, after, strict=True)]))
-    size = torch.stack(tensor_norms(before))
+    moved = stacked(tensor_norms([new - old for old, new in zip(before, after, strict=True)]))
+    size = stacked(tensor_norms(before))
     ratio = moved / size
     return torch.where((moved == 0) & (size == 0), torch.zeros_like(ratio), ratio)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_plateau.recording.probes.gradients import tensor_norms
+from lightning_plateau.recording.probes.gradients import stacked, tensor_norms
 
 TYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]
 
@@ -73,6 +73,12 @@ def test_types_and_layouts_may_be_mixed_and_keep_their_order() -> None:
 def test_devices_may_be_mixed() -> None:
     norms = tensor_norms([torch.ones(4), torch.ones(3, device="meta"), torch.zeros(1)])
     assert [norm.device.type for norm in norms] == ["cpu", "meta", "cpu"]
+
+
+def test_norms_from_several_devices_and_types_are_put_together_on_the_first() -> None:
+    values = [torch.ones((), device="meta"), torch.ones(()), torch.ones((), dtype=torch.float64)]
+    assert stacked(values).is_meta
+    assert stacked(values[1:]).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("dtype", TYPES)
