@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS_SCALE
 from lightning_plateau.rules.non_finite_gradients import NonFiniteGradients
 from lightning_plateau.testing import history
@@ -53,6 +54,12 @@ def test_many_parameters_are_counted() -> None:
 def test_is_silent(norm: list[float], scale: list[float]) -> None:
     series = {GRADIENT_NORM: norm, LOSS_SCALE: scale}
     assert NonFiniteGradients().check(history(series, loss=[1.0] * len(norm))) is None
+
+
+def test_mixed_precision_of_16_bits_means_a_scaler() -> None:
+    profile = Profile(precision="16-mixed")
+    run = history({GRADIENT_NORM: [INF, INF, 1.0]}, loss=[1.0] * 3, profile=profile)
+    assert NonFiniteGradients().check(run) is None
 
 
 def test_a_scaler_that_never_finds_its_scale() -> None:
