@@ -184,7 +184,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     with _checked(OSError, ValueError):
         run = read_run(arguments.run)
-    _tell(run, diagnose(run.history), run.journal, every=arguments.all)
+    _tell(run, run.findings, run.journal, every=arguments.all)
     if arguments.plot is not None:
         bare = arguments.plot.parent == Path()
         path = run.folder / arguments.plot if bare else arguments.plot

@@ -93,10 +93,11 @@ def run_demo(
     show("\n".join(wrapped(f"{planted.name}: {planted.story}", 100)))
     results = {}
     callbacks = {}
-    for name, used, place in (
+    trainings: tuple[tuple[str, PolicyName, Path], ...] = (
         ("untreated", "observe", folder / "untreated"),
         ("treated", policy, folder),
-    ):
+    )
+    for name, used, place in trainings:
         show(f"\n=== training, policy {used!r}, seed {seed}")
         callbacks[name] = PlateauCallback(policy=used, dirpath=str(_emptied(place)))
         results[name] = _train(planted, callbacks[name], seed, epochs, progress_bar)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import numpy as np
+
 from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.remedy import Intervention, Outcome, Verdict
+from lightning_plateau.core.signal import LOSS
+
+RECENT = 20
 
 
 class Health(StrEnum):
@@ -32,10 +38,35 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """An intervention and what became of it; ``outcome`` is None while it is on probation."""
+    """An intervention and what became of it, or a row of equal ones.
+
+    Attributes:
+        intervention: The first intervention; its values after are those of the last.
+        outcome: What became of the last; None while it is on probation.
+        times: How many there were.
+        last_step: Step of the last.
+    """
 
     intervention: Intervention
     outcome: Outcome | None = None
+    times: int = 1
+    last_step: int = -1
+
+    @property
+    def end(self) -> int:
+        """Step of the verdict on the last, or of the last itself."""
+        last = max(self.intervention.step, self.last_step)
+        return last if self.outcome is None else self.outcome.step
+
+    def continues_as(self, other: Treatment) -> bool:
+        """Whether ``other`` is more of the same."""
+        mine, its = self.intervention, other.intervention
+        return (mine.remedy, mine.code, self.verdict) == (its.remedy, its.code, other.verdict)
+
+    def joined(self, other: Treatment) -> Treatment:
+        """Return this treatment with ``other`` after it."""
+        made = replace(self.intervention, after=other.intervention.after)
+        return Treatment(made, other.outcome, self.times + 1, other.intervention.step)
 
     @property
     def verdict(self) -> str:
@@ -60,34 +91,37 @@ class Assessment:
         remarks: Findings that are worth knowing and hurt nothing.
         passed: Faults that were found on the way and are gone, the first of each code.
         treatments: What was tried, in order.
+        broken: Whether the loss is not finite at the end of the run, whatever else is known.
     """
 
     causes: tuple[Cause, ...] = ()
     remarks: tuple[Finding, ...] = ()
     passed: tuple[Finding, ...] = ()
     treatments: tuple[Treatment, ...] = ()
+    broken: bool = False
 
     @property
     def health(self) -> Health:
         """The verdict."""
-        if self.causes:
+        if self.causes or self.broken:
             return Health.SICK
         if self.passed and any(treatment.helped for treatment in self.treatments):
             return Health.TREATED
         return Health.HEALTHY
 
 
-def assess(findings: Iterable[Finding], journal: Journal) -> Assessment:
+def assess(findings: Iterable[Finding], journal: Journal, history: History) -> Assessment:
     """Sort what was found and what was done.
 
     Args:
         findings: What the diagnosis says of the run now, causes first.
         journal: What happened until now.
+        history: What was recorded until now.
 
     Example:
         >>> softmax = Finding("LP701", "softmax", 0, Severity.ERROR, 1.0, "…")
         >>> flat = Finding("LP401", "flat", 90, Severity.ERROR, 0.9, "…", explained_by="LP701")
-        >>> state = assess((softmax, flat), Journal())
+        >>> state = assess((softmax, flat), Journal(), History())
         >>> state.health.value, len(state.causes), state.causes[0].symptoms[0].code
         ('sick', 1, 'LP401')
     """
@@ -104,8 +138,15 @@ def assess(findings: Iterable[Finding], journal: Journal) -> Assessment:
         ),
         remarks=tuple(head for head in heads if head.severity is Severity.INFO),
         passed=_passed(journal, codes),
-        treatments=_treatments(journal),
+        treatments=treatments(journal),
+        broken=_broken(history),
     )
+
+
+def _broken(history: History) -> bool:
+    # A run whose every step is skipped shows no fault to the rules; nobody would call it well.
+    last = history[LOSS].tail(RECENT).values
+    return len(last) > 0 and bool(np.isfinite(last).mean() < 0.5)
 
 
 def _passed(journal: Journal, codes: set[str]) -> tuple[Finding, ...]:
@@ -116,6 +157,14 @@ def _passed(journal: Journal, codes: set[str]) -> tuple[Finding, ...]:
     return tuple(finding for code, finding in first.items() if code not in codes)
 
 
-def _treatments(journal: Journal) -> tuple[Treatment, ...]:
+def treatments(journal: Journal) -> tuple[Treatment, ...]:
+    """Return what was tried, in order; the same remedy again and again is one treatment."""
     outcomes = {outcome.number: outcome for outcome in journal.outcomes}
-    return tuple(Treatment(i, outcomes.get(i.number)) for i in journal.interventions)
+    merged: list[Treatment] = []
+    for made in journal.interventions:
+        single = Treatment(made, outcomes.get(made.number))
+        if merged and merged[-1].continues_as(single):
+            merged[-1] = merged[-1].joined(single)
+        else:
+            merged.append(single)
+    return tuple(merged)

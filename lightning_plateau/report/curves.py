@@ -10,6 +10,7 @@ from lightning_plateau.core.history import Floats, Series, Steps
 
 MOST_POINTS = 2000
 FEWEST_TO_SMOOTH = 60
+LARGEST = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ def curve(series: Series) -> Curve:
         >>> len(long.steps), len(long.smooth)
         (2000, 2000)
     """
-    values = np.where(np.isfinite(series.values), series.values, np.nan)
+    values = drawable(series.values)
     size = max(1, -(-len(values) // MOST_POINTS))
     blocks = np.full((-(-len(values) // size), size), np.nan)
     blocks.ravel()[: len(values)] = values
@@ -49,6 +50,11 @@ def curve(series: Series) -> Curve:
     highest[known] = np.nanmax(blocks[known], axis=1)
     smooth = _running_median(middle) if len(values) >= FEWEST_TO_SMOOTH else None
     return Curve(series.steps[::size], lowest, highest, smooth)
+
+
+def drawable(values: Floats) -> Floats:
+    """Return the values with what is not finite as gaps, and the rest within what an axis holds."""
+    return np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), np.nan)
 
 
 def _running_median(values: Floats) -> Floats:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.journal import Journal
-from lightning_plateau.report.assessment import Treatment, assess
+from lightning_plateau.report.assessment import Treatment, treatments
 from lightning_plateau.report.phrases import change
 
 
@@ -37,7 +37,7 @@ def events(journal: Journal, most: int) -> tuple[Event, ...]:
         >>> events(Journal(), most=5)
         ()
     """
-    found = [*_findings(journal), *_treatments(journal)]
+    found = [*_findings(journal), *map(_treatment, treatments(journal))]
     found.sort(key=lambda event: event.step)
     if len(found) <= most:
         return tuple(found)
@@ -55,24 +55,9 @@ def _findings(journal: Journal) -> list[Event]:
     return list(first.values())
 
 
-def _treatments(journal: Journal) -> list[Event]:
-    groups: list[list[Treatment]] = []
-    for treatment in assess((), journal).treatments:
-        if groups and _kind(groups[-1][-1]) == _kind(treatment):
-            groups[-1].append(treatment)
-        else:
-            groups.append([treatment])
-    return [_treatment(group) for group in groups]
-
-
-def _kind(treatment: Treatment) -> tuple[str, str, str]:
-    return treatment.intervention.remedy, treatment.intervention.code, treatment.verdict
-
-
-def _treatment(group: list[Treatment]) -> Event:
-    first, last = group[0].intervention, group[-1]
-    what = change(first.before, last.intervention.after)
-    times = f" × {len(group)}" if len(group) > 1 else ""
-    text = f"{first.remedy}{times}{f' ({what})' if what else ''}: {last.verdict}"
-    end = last.intervention.step if last.outcome is None else last.outcome.step
-    return Event(first.step, last.verdict, text, end)
+def _treatment(treatment: Treatment) -> Event:
+    made = treatment.intervention
+    what = change(made.before, made.after)
+    times = f" × {treatment.times}" if treatment.times > 1 else ""
+    text = f"{made.remedy}{times}{f' ({what})' if what else ''}: {treatment.verdict}"
+    return Event(made.step, treatment.verdict, text, treatment.end)

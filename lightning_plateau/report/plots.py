@@ -16,7 +16,7 @@ import numpy as np
 from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.signal import GRADIENT_NORM, LEARNING_RATES, LOSS, VALIDATION_LOSS
-from lightning_plateau.report.curves import MOST_POINTS, curve
+from lightning_plateau.report.curves import MOST_POINTS, curve, drawable
 from lightning_plateau.report.events import Event, events
 from lightning_plateau.report.phrases import counted
 
@@ -130,7 +130,7 @@ def _loss(axes: Axes, history: History) -> None:
     if len(validation):
         axes.plot(
             validation.steps,
-            _drawable(validation.values),
+            drawable(validation.values),
             "o-",
             color=ORANGE,
             ms=4,
@@ -151,7 +151,7 @@ def _gradient(axes: Axes, history: History) -> None:
 def _rates(axes: Axes, history: History) -> None:
     rates = history[LEARNING_RATES]
     for index, label in enumerate(rates.labels[:MOST_GROUPS]):
-        values = _drawable(rates.values[:, index])
+        values = drawable(rates.values[:, index])
         # A rate holds until the next one is set, the last one to the end of the run.
         steps, held = np.append(rates.steps, history.step), np.append(values, values[-1:])
         axes.step(
@@ -171,12 +171,12 @@ def _curve(axes: Axes, series: Series, colour: str, label: str) -> None:
     """The values pale, their running median dark, and a mark where a value is not finite."""
     drawn = curve(series)
     if drawn.smooth is None:
-        axes.plot(drawn.steps, _drawable(drawn.highest), color=colour, lw=1.5, label=label)
+        axes.plot(drawn.steps, drawn.highest, color=colour, lw=1.5, label=label)
     else:
-        low, high = _drawable(drawn.lowest), _drawable(drawn.highest)
-        axes.fill_between(drawn.steps, low, high, color=colour, alpha=0.3, lw=0.9)
-        smooth = _drawable(drawn.smooth)
-        axes.plot(drawn.steps, smooth, color=colour, lw=1.8, label=f"{label} (running median)")
+        axes.fill_between(drawn.steps, drawn.lowest, drawn.highest, color=colour, alpha=0.3, lw=0.9)
+        axes.plot(
+            drawn.steps, drawn.smooth, color=colour, lw=1.8, label=f"{label} (running median)"
+        )
     broken = series.steps[~np.isfinite(series.values)]
     if len(broken):
         label = f"NaN or infinite ({counted(len(broken), 'step')})"
@@ -186,14 +186,9 @@ def _curve(axes: Axes, series: Series, colour: str, label: str) -> None:
         axes.plot(broken, height, "x", color=RED, ms=5, mew=1.2, transform=across, label=label)
 
 
-def _drawable(values: Floats) -> Floats:
-    """Return the values with infinities as gaps, and within what an axis can hold."""
-    return np.where(np.isfinite(values), np.clip(values, -1e150, 1e150), np.nan)
-
-
 def _scale(axes: Axes, values: Floats) -> None:
     """A log scale where the values are positive and span more than a decade."""
-    values = values[np.isfinite(values)]
+    values = drawable(values)
     positive = values[values > 0]
     if not len(positive) or (values < 0).any():
         return

@@ -6,11 +6,18 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal
+from lightning_plateau.core.remedy import Verdict
+from lightning_plateau.core.signal import SKIPPED_STEPS
+from lightning_plateau.diagnosis import diagnose_since
 
 HISTORY_FILE = "history.npz"
 JOURNAL_FILE = "journal.jsonl"
+SKIPPING = "skip-step"
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,21 @@ class SavedRun:
     history: History
     journal: Journal = field(default_factory=Journal)
     files: tuple[Path, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the run as it was at its end, after all that was done to it."""
+        skipped = self.history[SKIPPED_STEPS]
+        steps = skipped.steps[np.nan_to_num(skipped.values) > 0]
+        seen = self.history.without(set(steps.tolist()))
+        return diagnose_since(seen, _episode(self.journal))
+
+
+def _episode(journal: Journal) -> int:
+    """Return the step at which the run was last changed; a skipped step changes nothing."""
+    changed = [i.step for i in journal.interventions if not i.dry_run and i.remedy != SKIPPING]
+    restored = [o.step for o in journal.outcomes if o.verdict is Verdict.REVERTED]
+    return max([0, *changed, *restored])
 
 
 def read_run(path: str | os.PathLike[str]) -> SavedRun:

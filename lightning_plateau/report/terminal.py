@@ -6,7 +6,6 @@ same with and without it.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -100,7 +99,7 @@ def summary(
         >>> print(summary((), Journal(), history(loss=[2.0, 1.0])))
         lightning-plateau: healthy. No fault in 2 steps; loss 2 → 1.
     """
-    state = assess(findings, journal)
+    state = assess(findings, journal, history)
     lines: list[str] = []
     for most in (3, 2, 1):
         lines = _summary_lines(state, history, artefacts, width, most)
@@ -113,7 +112,7 @@ def full_report(
     findings: Iterable[Finding], journal: Journal, history: History, *, width: int = WIDTH
 ) -> str:
     """Write everything: the verdict, every finding in full, and the journal line by line."""
-    state = assess(findings, journal)
+    state = assess(findings, journal, history)
     blocks = ["\n".join(_verdict(state, history, width))]
     blocks += [explain_finding(c.finding, c.symptoms, width=width) for c in state.causes]
     blocks += [explain_finding(s, width=width) for c in state.causes for s in c.symptoms]
@@ -137,7 +136,7 @@ def _summary_lines(
         lines.append(f"+ {hidden} more: lightning-plateau report {folder or 'RUN'} --all")
     lines += _found_before(state, width)
     lines += _tried(state.treatments, width)
-    lines += _to_keep(state, width)
+    lines += _next_time(state, width)
     if state.remarks:
         names = ", ".join(f"{f.code} {f.name}" for f in state.remarks)
         lines += wrapped(names, width, label=_label("remarks"), most=1)
@@ -158,27 +157,32 @@ def _folder(paths: Sequence[Path]) -> Path | None:
 
 def _verdict(state: Assessment, history: History, width: int) -> list[str]:
     steps = counted(history.step, "step")
-    faults = len(state.causes)
-    kept = sum(treatment.helped for treatment in state.treatments)
-    said = {
-        Health.HEALTHY: f"No fault in {steps}",
-        Health.SICK: f"{counted(faults, 'fault')} in {steps}",
-        Health.TREATED: f"{counted(len(state.passed), 'fault')} found, "
-        f"{counted(kept, 'remedy')} kept, no fault left after {steps}",
-    }[state.health]
-    losses = _losses(history)
-    text = f"lightning-plateau: {state.health}. {said}{'; ' if losses else ''}{losses}."
-    return wrapped(text, width, most=2)
+    losses = _losses(history, state.broken)
+    text = f"lightning-plateau: {state.health}. {_said(state, steps)}"
+    return wrapped(f"{text}{'; ' if losses else ''}{losses}.", width, most=2)
 
 
-def _losses(history: History) -> str:
+def _said(state: Assessment, steps: str) -> str:
+    if state.causes:
+        return f"{counted(len(state.causes), 'fault')} in {steps}"
+    if state.broken:
+        return f"The loss is not finite after {steps}"
+    if state.health is Health.TREATED:
+        found = counted(len(state.passed), "fault")
+        kept = len({t.intervention.remedy for t in state.treatments if t.helped})
+        return f"{found} found, {counted(kept, 'remedy')} kept, no fault left after {steps}"
+    return f"No fault in {steps}"
+
+
+def _losses(history: History, broken: bool) -> str:
     parts = []
     loss = history[LOSS]
     if len(loss):
         trend = loss_trend(history)
-        finite = trend.rows > 1 and math.isfinite(loss.last)
-        first = trend.first if trend.rows > 1 else float(loss.values[0])
-        parts.append(f"loss {number(first)} → {number(trend.last if finite else loss.last)}")
+        few = trend.rows < 2
+        first = float(loss.values[0]) if few else trend.first
+        last = loss.last if few or broken else trend.last
+        parts.append(f"loss {number(first)} → {number(last)}")
     if VALIDATION_LOSS in history:
         parts.append(f"validation loss {number(history[VALIDATION_LOSS].last)}")
     return ", ".join(parts)
@@ -203,33 +207,30 @@ def _found_before(state: Assessment, width: int) -> list[str]:
 
 
 def _tried(treatments: Sequence[Treatment], width: int, most: int = 3) -> list[str]:
-    """Write the treatments; equal ones count as one, and the latest of them speaks."""
-    latest: dict[tuple[str, str, str], tuple[int, Treatment]] = {}
-    for treatment in treatments:
-        key = (treatment.intervention.remedy, treatment.intervention.code, treatment.verdict)
-        latest[key] = (latest.get(key, (0, treatment))[0] + 1, treatment)
     lines: list[str] = []
-    for times, treatment in list(latest.values())[-most:]:
-        text = _treatment(treatment, times)
-        lines += wrapped(text, width, label=_label("" if lines else "tried"), most=1)
+    for treatment in treatments[-most:]:
+        label = _label("" if lines else "tried")
+        lines += wrapped(_treatment(treatment), width, label=label, most=1)
     return lines
 
 
-def _treatment(treatment: Treatment, times: int) -> str:
+def _treatment(treatment: Treatment) -> str:
     done, outcome = treatment.intervention, treatment.outcome
     what = change(done.before, done.after)
     text = f"{done.remedy} for {done.code} at step {done.step}"
-    text += f" ({times} times)" if times > 1 else ""
+    text += f" … {treatment.last_step} ({treatment.times} times)" if treatment.times > 1 else ""
     text += f": {what}" if what else ""
-    measured_change = change(outcome.before, outcome.after) if outcome else ""
-    return f"{text}; {treatment.verdict}" + (f": {measured_change}" if measured_change else "")
+    effect = change(outcome.before, outcome.after) if outcome else ""
+    return f"{text}; {treatment.verdict}" + (f": {effect}" if effect else "")
 
 
-def _to_keep(state: Assessment, width: int) -> list[str]:
-    """Say what to write into the code, so that the next run needs no treatment."""
-    kept = [t.intervention.after for t in state.treatments if t.helped]
-    values = {name: value for after in kept for name, value in after.items()}
-    if state.health is not Health.TREATED or not values:
+def _next_time(state: Assessment, width: int) -> list[str]:
+    """Say what to change, so that the next run needs no treatment."""
+    if state.health is Health.HEALTHY:
         return []
-    text = f"make it permanent in your code: {change({}, values)}"
-    return wrapped(text, width, label=_label("do"), most=1)
+    lines: list[str] = []
+    for finding in state.passed:
+        if finding.fix:
+            label = _label("" if lines else "do")
+            lines += wrapped(f"for {finding.code}: {finding.fix}", width, label=label, most=1)
+    return lines[:2]

@@ -4,8 +4,14 @@ from dataclasses import replace
 
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.remedy import Intervention
-from lightning_plateau.report.assessment import Health, assess
+from lightning_plateau.report.assessment import Health
+from lightning_plateau.report.assessment import assess as assess_run
+from lightning_plateau.testing import history
 from tests.report.runs import CLIP, DECAY, FLAT, KEPT, NOT_KEPT, SOFTMAX, TOO_HIGH, journal
+
+
+def assess(findings, journal):
+    return assess_run(findings, journal, history())
 
 
 def test_nothing_found_and_nothing_done_is_healthy():
@@ -58,3 +64,26 @@ def test_a_fault_found_twice_on_the_way_counts_once():
 def test_an_intervention_without_outcome_is_in_force():
     guard = Intervention(7, 3, "skip-step", "LP202")
     assert [t.verdict for t in assess((), journal(guard)).treatments] == ["in force"]
+
+
+def test_a_run_whose_loss_is_not_finite_is_sick_whatever_the_rules_say():
+    skipped = Intervention(7, 3, "skip-step", "LP202")
+    state = assess_run((), journal(TOO_HIGH, skipped), history(loss=[2.0] + [float("nan")] * 30))
+    assert state.health is Health.SICK
+
+
+def test_a_single_loss_that_is_not_finite_does_not_make_a_treated_run_sick():
+    skipped = Intervention(7, 3, "skip-step", "LP202")
+    state = assess_run((), journal(TOO_HIGH, skipped), history(loss=[2.0] * 30 + [float("nan")]))
+    assert state.health is Health.TREATED
+
+
+def test_the_same_remedy_again_and_again_is_one_treatment():
+    guards = [
+        Intervention(n, 50 * n, "skip-step", "LP202", {"skipped": n - 1}, {"skipped": n})
+        for n in (1, 2, 3)
+    ]
+    (treatment,) = assess((), journal(*guards)).treatments
+    assert (treatment.times, treatment.last_step, treatment.end) == (3, 150, 150)
+    assert (treatment.intervention.step, treatment.intervention.before) == (50, {"skipped": 0})
+    assert treatment.intervention.after == {"skipped": 3}
