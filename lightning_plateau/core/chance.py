@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from lightning_plateau.core.history import History
-from lightning_plateau.core.objective import Comparison, comparisons
+from lightning_plateau.core.objective import Comparison, closing, comparisons
 from lightning_plateau.core.tape import CLASS_LOSSES, Operation, Tape
 
 AGREEMENT = 0.1
@@ -66,18 +66,16 @@ def _is_whole(tape: Tape, loss: Operation, accumulated: int) -> bool:
 def _is_mean_square(tape: Tape, difference: Operation) -> bool:
     """Whether the mean of the squares of ``difference`` is the loss, and nothing else is."""
     index, names = difference.index, []
+    path = closing(tape)  # what is only logged does not count
     while index != tape.root:
-        users = [o for o in tape.operations[index + 1 :] if _uses(o, index)]
+        users = [operation for operation in path if _uses(operation, index)]
         if len(users) != 1:
             return False
         names.append(users[0].name)
         index = users[0].index
-    squared = tape.operations[difference.index].shape and names[:1] in (
-        ["pow"],
-        ["square"],
-        ["mul"],
+    return (
+        names[:1] in (["pow"], ["square"], ["mul"]) and names[1:2] == ["mean"] and len(names) <= 3
     )
-    return bool(squared) and names[1:2] == ["mean"] and len(names) <= 3
 
 
 def _uses(operation: Operation, index: int) -> bool:

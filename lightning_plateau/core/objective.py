@@ -36,6 +36,11 @@ _ARITHMETIC = frozenset(
         "imul",
         "itruediv",
         "iadd",
+        "cosh",
+        "maximum",
+        "minimum",
+        "max",
+        "min",
         "stack",
         "cat",
     ]

@@ -1,0 +1,272 @@
+"""LP702: the output's activation is not the one that the loss expects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+from typing import ClassVar
+
+from lightning_plateau.core.finding import Evidence, Finding, Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.core.objective import Comparison, comparisons
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.tape import (
+    LINEAR_OPERATIONS,
+    REGRESSION_LOSSES,
+    Operand,
+    Operation,
+)
+
+_SIGMOIDS = frozenset({"sigmoid", "hardsigmoid", "expit"})
+_SOFTMAXES = frozenset({"softmax", "softmin", "gumbel_softmax"})
+_NON_NEGATIVE = frozenset({"relu", "relu6", "softplus"})
+_AVERAGED = REGRESSION_LOSSES - {"poisson_nll_loss", "gaussian_nll_loss"}
+_NORMALIZED = 0.05
+"""Deviation from Σ exp = 1 above which values are no log-probabilities, in any precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """What does not fit, how sure it is, and what to write instead."""
+
+    confidence: float
+    fault: str
+    fix: str
+    evidence: Evidence
+    severity: Severity = Severity.ERROR
+
+
+@dataclass(frozen=True)
+class ActivationLossMismatch(Rule):
+    """The output's activation is not the one that the loss expects.
+
+    What it detects:
+        ==========================================  ==============================================
+        loss                                        given
+        ==========================================  ==============================================
+        ``binary_cross_entropy_with_logits``        the output of a sigmoid or softmax
+        ``binary_cross_entropy``                    values outside [0, 1]
+        ``cross_entropy``                           the output of a sigmoid, tanh or rectifier
+        ``cross_entropy``                           log-probabilities (harmless, but needless)
+        ``cross_entropy``, ``nll_loss``             a single class
+        ``nll_loss``, ``kl_div``                    probabilities, or raw scores
+        squared, absolute and Huber errors          a rectifier's output for negative targets
+        any                                         softmax over a single unit
+        ==========================================  ==============================================
+
+    Why it matters:
+        The loss has its minimum elsewhere than at the right answer, or the gradient vanishes before
+        it gets there.
+
+    Example:
+        >>> from lightning_plateau.core.tape import Tape
+        >>> from lightning_plateau.testing import history
+        >>> x, weight = Operand("batch", 0, "0", (8, 4)), Operand("parameter", name="fc.weight")
+        >>> fc = Operation(0, "linear", "fc", (x, weight), (8, 1))
+        >>> sigmoid = Operation(1, "sigmoid", "act", (Operand("operation", 0),), (8, 1))
+        >>> sides = (Operand("operation", 1, shape=(8, 1)), Operand("batch", 1, "1", (8, 1)))
+        >>> loss = Operation(2, "binary_cross_entropy_with_logits", "", sides)
+        >>> finding = ActivationLossMismatch().check(
+        ...     history(tapes=[Tape(0, (fc, sigmoid, loss), 2)])
+        ... )
+        >>> finding.certainty, finding.where
+        ('certain', 'act (sigmoid)')
+
+    Remedies:
+        Advice only: change the output layer or the loss. No optimizer setting can mend it.
+
+    Known limitations:
+        Losses written by hand are only judged where they are differences to a target. Whether a
+        bounded output can reach its targets is LP705's question.
+
+    References:
+        Wardat et al., 2022, DeepDiagnosis (ICSE). Schoop et al., 2021, UMLAUT (CHI).
+    """
+
+    code: ClassVar[str] = "LP702"
+    name: ClassVar[str] = "activation-loss-mismatch"
+    explains: ClassVar = (
+        "LP201",
+        "LP301",
+        "LP302",
+        "LP401",
+        "LP402",
+        "LP405",
+        "LP406",
+        "LP407",
+        "LP414",
+        "LP501",
+        "LP502",
+        "LP801",
+        "LP802",
+        "LP807",
+    )
+    why: ClassVar[str] = "the loss has its minimum elsewhere, or its gradient vanishes on the way"
+
+    def check(self, history: History) -> Finding | None:
+        """Return the surest mismatch between an output and its loss."""
+        found = [
+            (tape, comparison, mismatch)
+            for tape in history.tapes
+            for comparison in comparisons(tape)
+            for judge in _JUDGES
+            if (mismatch := judge(comparison, tape.origin(comparison.prediction))) is not None
+        ]
+        if not found:
+            return None
+        tape, comparison, mismatch = max(found, key=lambda entry: entry[2].confidence)
+        source = tape.origin(comparison.prediction)
+        where = source.site if source is not None else comparison.operation.site
+        finding = self.finding(
+            history,
+            mismatch.confidence,
+            f"{comparison.operation.name} {mismatch.fault} ({where}, step {tape.step})",
+            evidence=(mismatch.evidence,),
+            fix=mismatch.fix,
+            where=where,
+            step=tape.step,
+        )
+        return replace(finding, severity=mismatch.severity)
+
+
+def _sigmoid_twice(comparison: Comparison, source: Operation | None) -> Mismatch | None:
+    if comparison.operation.name != "binary_cross_entropy_with_logits" or source is None:
+        return None
+    if source.name not in _SIGMOIDS | _SOFTMAXES:
+        return None
+    return Mismatch(
+        1.0,
+        f"takes logits and applies a sigmoid itself, but received the output of a {source.name}",
+        "return the logits: leave the activation out of forward",
+        _activation_fact(source),
+    )
+
+
+def _outside_unit_interval(comparison: Comparison, _: Operation | None) -> Mismatch | None:
+    seen = comparison.prediction.statistics
+    low, high = seen.get("minimum", 0.0), seen.get("maximum", 0.0)
+    if comparison.operation.name != "binary_cross_entropy" or (low >= 0.0 and high <= 1.0):
+        return None
+    if not (abs(low) < inf and abs(high) < inf):
+        return None
+    return Mismatch(
+        1.0,
+        f"takes probabilities, but received values from {low:.3g} to {high:.3g}",
+        "use binary_cross_entropy_with_logits, which applies the sigmoid itself",
+        Evidence("values given to the loss", high if high > 1.0 else low, 1.0 if high > 1.0 else 0),
+    )
+
+
+def _squashed_logits(comparison: Comparison, source: Operation | None) -> Mismatch | None:
+    if comparison.operation.name != "cross_entropy" or source is None:
+        return None
+    if source.name == "log_softmax":
+        return Mismatch(
+            1.0,
+            "received log-probabilities; it applies log_softmax again, which changes nothing",
+            "use nll_loss, or leave log_softmax out of forward",
+            _activation_fact(source),
+            Severity.INFO,
+        )
+    confidence = {"tanh": 0.8, "hardtanh": 0.8, "softsign": 0.8, "relu": 0.7, "relu6": 0.7}
+    if source.name not in _SIGMOIDS | confidence.keys():
+        return None
+    return Mismatch(
+        confidence.get(source.name, 1.0),
+        f"takes unbounded logits, but received the output of a {source.name}",
+        "return the logits: leave the activation out of forward",
+        _activation_fact(source),
+    )
+
+
+def _no_log_probabilities(comparison: Comparison, source: Operation | None) -> Mismatch | None:
+    name, given = comparison.operation.name, comparison.prediction
+    if name not in {"nll_loss", "kl_div"}:
+        return None
+    if (source is not None and source.name in _SOFTMAXES) or _are_probabilities(given):
+        return Mismatch(
+            1.0,
+            "takes log-probabilities, but received probabilities",
+            "use log_softmax in place of softmax"
+            + ("" if name == "kl_div" else ", or give the logits to cross_entropy"),
+            Evidence("|Σ over classes − 1|", given.statistics.get("row_sum_error", 0.0)),
+        )
+    error = given.statistics.get("row_exponential_sum_error", 0.0)
+    if name == "kl_div" or error <= _NORMALIZED or source is None or len(given.shape) < 2:
+        return None
+    if source.name == "log_softmax":
+        fault = "received log-probabilities that are normalized over the wrong dimension"
+        dim = source.attributes.get("dim")
+        fix = f"normalize over the classes: log_softmax(dim=1), here dim={dim}"
+    else:
+        fault = "takes log-probabilities, but received raw scores"
+        fix = "give the scores to cross_entropy, or apply log_softmax(dim=1) to them first"
+    sure = source.name in LINEAR_OPERATIONS | {"log_softmax", "relu", "add", "sigmoid", "tanh"}
+    return Mismatch(1.0 if sure else 0.8, fault, fix, Evidence("|Σ exp − 1|", error, _NORMALIZED))
+
+
+def _one_class(comparison: Comparison, _: Operation | None) -> Mismatch | None:
+    shape = comparison.prediction.shape
+    if comparison.operation.name not in {"cross_entropy", "nll_loss"} or shape[1:2] != (1,):
+        return None
+    return Mismatch(
+        1.0,
+        f"received shape {shape}: with a single class it is always 0",
+        "one output needs binary_cross_entropy_with_logits; or make one output for each class",
+        Evidence("classes", 1.0, 2.0),
+    )
+
+
+def _softmax_of_one(comparison: Comparison, source: Operation | None) -> Mismatch | None:
+    if source is None or source.name not in _SOFTMAXES | {"log_softmax"}:
+        return None
+    dim = source.attributes.get("dim")
+    dim = 1 if dim is None and len(source.shape) > 1 else dim
+    if not isinstance(dim, int) or not -len(source.shape) <= dim < len(source.shape):
+        return None
+    if source.shape[dim] != 1 or len(source.shape) < 2 or dim % len(source.shape) == 0:
+        return None
+    return Mismatch(
+        1.0,
+        f"received a softmax over a single unit: shape {source.shape}, always 1",
+        "use a sigmoid for one unit, or make one unit for each class",
+        Evidence("units that softmax runs over", 1.0, 2.0),
+    )
+
+
+def _rectified_regression(comparison: Comparison, source: Operation | None) -> Mismatch | None:
+    named = comparison.by_hand or comparison.operation.name in _AVERAGED
+    if not named or source is None or source.name not in _NON_NEGATIVE:
+        return None
+    seen = comparison.target.statistics
+    low, spread = seen.get("minimum", 0.0), seen.get("std", 0.0)
+    if not -inf < low < -0.05 * abs(spread):
+        return None
+    return Mismatch(
+        1.0,
+        f"compares targets down to {low:.3g} with the output of a {source.name}, never below 0",
+        "leave the activation out after the last layer of a regression",
+        Evidence("smallest target", low, 0.0, source.site),
+    )
+
+
+def _are_probabilities(given: Operand) -> bool:
+    seen = given.statistics
+    return seen.get("row_sum_error", inf) <= 1e-3 and seen.get("minimum", -1.0) >= 0.0
+
+
+def _activation_fact(source: Operation) -> Evidence:
+    return Evidence(f"{source.name} before the loss", 1.0, 0.0, source.site)
+
+
+_Judge = Callable[[Comparison, Operation | None], Mismatch | None]
+_JUDGES: tuple[_Judge, ...] = (
+    _one_class,
+    _softmax_of_one,
+    _sigmoid_twice,
+    _outside_unit_interval,
+    _squashed_logits,
+    _no_log_probabilities,
+    _rectified_regression,
+)

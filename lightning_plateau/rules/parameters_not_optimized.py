@@ -1,0 +1,125 @@
+"""LP410: parameters take part in the loss, but no optimizer changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from lightning_plateau.core.finding import Evidence, Finding, Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.core.profile import ParameterFact
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.tape import Operation, Tape
+
+
+@dataclass(frozen=True)
+class ParametersNotOptimized(Rule):
+    """Parameters take part in the loss, but no optimizer changes them.
+
+    What it detects:
+        Trainable parameters that the loss was computed with, under gradient, and that are in no
+        parameter group of any optimizer. Layers before the first optimized one may have been left
+        out on purpose (a pretrained body), so there it is a warning; elsewhere it is an error.
+
+    Why it matters:
+        Their gradients are computed and thrown away; they keep their random start.
+
+    Example:
+        >>> from lightning_plateau.core.profile import OptimizerFact, Profile
+        >>> from lightning_plateau.core.tape import Operand
+        >>> from lightning_plateau.testing import history
+        >>> facts = tuple(
+        ...     ParameterFact(f"{name}.weight", name, (4, 4), optimized=name == "body")
+        ...     for name in ("body", "head")
+        ... )
+        >>> calls = tuple(
+        ...     Operation(i, "linear", operands=(before, Operand("parameter", name=fact.name)))
+        ...     for i, (fact, before) in enumerate(
+        ...         zip(facts, (Operand("batch", 0, "0"), Operand("operation", 0)))
+        ...     )
+        ... )
+        >>> profile = Profile(parameters=facts, optimizers=(OptimizerFact("Adam"),))
+        >>> run = history(profile=profile, tapes=[Tape(0, calls, root=1)])
+        >>> ParametersNotOptimized().check(run).message
+        '1 of 2 trainable parameters (50 % of the elements) are in no optimizer: head.weight'
+
+    Remedies:
+        Advice only: give them to the optimizer, or freeze them in earnest.
+
+    Known limitations:
+        Parameters that are made during the first forward pass are not in the profile. Without a
+        tape it cannot be seen whether a parameter is used, and the finding is a guess.
+
+    References:
+        Jiang et al., 2025, Training with Confidence: Catching Silent Errors in Deep Learning
+        Training with Automated Proactive Checks (OSDI).
+    """
+
+    code: ClassVar[str] = "LP410"
+    name: ClassVar[str] = "parameters-not-optimized"
+    explains: ClassVar = ("LP401", "LP405", "LP411", "LP412", "LP802", "LP807")
+    why: ClassVar[str] = "their gradients are thrown away, and they keep their random start"
+
+    most_named: int = 3
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault where used trainable parameters are in no optimizer."""
+        profile = history.profile
+        if not any(group.parameters for o in profile.optimizers for group in o.groups) and not any(
+            parameter.optimized for parameter in profile.parameters
+        ):
+            return None
+        idle = [p for p in profile.parameters if p.trainable and not p.optimized]
+        used = _used(history)
+        forgotten = [p for p in idle if p.name in used] if history.tapes else idle
+        if not forgotten:
+            return None
+        finding = self._report(history, forgotten)
+        body = history.tapes and _before_all_optimized(forgotten, used, profile.parameters)
+        return replace(finding, severity=Severity.WARNING) if body else finding
+
+    def _report(self, history: History, forgotten: list[ParameterFact]) -> Finding:
+        trainable = [p for p in history.profile.parameters if p.trainable]
+        share = sum(p.size for p in forgotten) / max(1, sum(p.size for p in trainable))
+        names = ", ".join(p.name for p in forgotten[: self.most_named])
+        more = len(forgotten) - self.most_named
+        return self.finding(
+            history,
+            1.0 if history.tapes else 0.6,
+            f"{len(forgotten)} of {len(trainable)} trainable parameters ({100 * share:.0f} % of "
+            f"the elements) are in no optimizer: {names}"
+            + (f" and {more} more" if more > 0 else ""),
+            evidence=(
+                Evidence("used parameters in no optimizer", float(len(forgotten)), 0.0),
+                Evidence("share of the trainable elements", share, 0.0),
+            ),
+            fix="pass all of them: torch.optim.Adam(self.parameters()); or, where they are meant "
+            "to stay, say so: module.requires_grad_(False)",
+            where=forgotten[0].name,
+        )
+
+
+def _used(history: History) -> dict[str, int]:
+    """Return the parameters that some loss was computed with under gradient, by their first use."""
+    used: dict[str, int] = {}
+    for tape in history.tapes:
+        for operation in _differentiated(tape):
+            for operand in operation.operands:
+                if operand.source == "parameter":
+                    used.setdefault(operand.name, operation.index)
+    return used
+
+
+def _differentiated(tape: Tape) -> tuple[Operation, ...]:
+    """Return the operations that backward went through."""
+    if tape.root is None or not 0 <= tape.root < len(tape):
+        return ()
+    return tuple(o for o in tape.ancestors(tape.operations[tape.root]) if o.requires_grad)
+
+
+def _before_all_optimized(
+    forgotten: list[ParameterFact], used: dict[str, int], parameters: tuple[ParameterFact, ...]
+) -> bool:
+    """Whether every forgotten parameter is used before the first optimized one."""
+    optimized = [used[p.name] for p in parameters if p.optimized and p.name in used]
+    return bool(optimized) and max(used[p.name] for p in forgotten) < min(optimized)

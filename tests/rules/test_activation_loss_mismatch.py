@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_plateau.core.finding import Severity
+from lightning_plateau.rules.activation_loss_mismatch import ActivationLossMismatch
+from tests.rules.taped import Loss, labels, points, taped
+
+RULE = ActivationLossMismatch()
+THREE, ONE = nn.Linear(4, 3), nn.Linear(4, 1)
+RECTIFIED = nn.Sequential(nn.Linear(4, 1), nn.ReLU())
+BINARY = (labels(16, 2).float()[:, None],)
+SIGNED = points(16, 1, seed=1)
+POSITIVE = SIGNED.abs()
+
+FAULTS: dict[str, tuple[Loss, nn.Module, Tensor]] = {
+    "sigmoid twice": (
+        lambda net, x, y: F.binary_cross_entropy_with_logits(net(x).sigmoid(), y),
+        ONE,
+        *BINARY,
+    ),
+    "sigmoid twice, module": (
+        lambda net, x, y: nn.BCEWithLogitsLoss()(net(x).squeeze(1), y.squeeze(1)),
+        nn.Sequential(nn.Linear(4, 1), nn.Sigmoid()),
+        *BINARY,
+    ),
+    "logits into binary cross-entropy": (
+        lambda net, x, y: F.binary_cross_entropy(5 * net(x), y),
+        ONE,
+        *BINARY,
+    ),
+    "sigmoid before cross-entropy": (
+        lambda net, x, y: F.cross_entropy(net(x).sigmoid(), y),
+        THREE,
+        labels(),
+    ),
+    "probabilities into nll_loss": (
+        lambda net, x, y: F.nll_loss(net(x).softmax(1), y),
+        THREE,
+        labels(),
+    ),
+    "scores into nll_loss": (lambda net, x, y: F.nll_loss(net(x), y), THREE, labels()),
+    "log_softmax over the batch": (
+        lambda net, x, y: F.nll_loss(net(x).log_softmax(0), y),
+        THREE,
+        labels(),
+    ),
+    "probabilities into kl_div": (
+        lambda net, x, y: F.kl_div(
+            net(x).softmax(1), F.one_hot(y, 3).float(), reduction="batchmean"
+        ),
+        THREE,
+        labels(),
+    ),
+    "rectified regression": (lambda net, x, y: F.mse_loss(net(x), y), RECTIFIED, SIGNED),
+    "rectified regression, by hand": (
+        lambda net, x, y: ((y - net(x)) ** 2).mean(),
+        RECTIFIED,
+        SIGNED,
+    ),
+    "rectified regression, Huber": (
+        lambda net, x, y: nn.SmoothL1Loss()(net(x), y),
+        nn.Sequential(nn.Linear(4, 1), nn.Softplus()),
+        SIGNED,
+    ),
+    "softmax of one": (
+        lambda net, x, y: F.binary_cross_entropy(net(x).softmax(1), y),
+        ONE,
+        *BINARY,
+    ),
+    "cross-entropy of one class": (
+        lambda net, x, y: F.cross_entropy(net(x), y * 0),
+        ONE,
+        labels(),
+    ),
+}
+HEALTHY: dict[str, tuple[Loss, nn.Module, Tensor]] = {
+    "binary logits": (
+        lambda net, x, y: F.binary_cross_entropy_with_logits(net(x), y),
+        ONE,
+        *BINARY,
+    ),
+    "sigmoid and binary cross-entropy": (
+        lambda net, x, y: F.binary_cross_entropy(net(x).sigmoid(), y),
+        ONE,
+        *BINARY,
+    ),
+    "softmax and binary cross-entropy": (
+        lambda net, x, y: F.binary_cross_entropy(net(x).softmax(1), F.one_hot(y, 3).float()),
+        THREE,
+        labels(),
+    ),
+    "logits": (lambda net, x, y: F.cross_entropy(net(x), y), THREE, labels()),
+    "log-probabilities": (
+        lambda net, x, y: F.nll_loss(net(x).log_softmax(1), y),
+        THREE,
+        labels(),
+    ),
+    "log of probabilities": (
+        lambda net, x, y: F.nll_loss(net(x).softmax(1).log(), y),
+        THREE,
+        labels(),
+    ),
+    "distillation": (
+        lambda net, x, y: F.kl_div(
+            net(x).log_softmax(1), net(x).detach().softmax(1), reduction="batchmean"
+        ),
+        THREE,
+        labels(),
+    ),
+    "regression": (lambda net, x, y: F.mse_loss(net(x), y), ONE, SIGNED),
+    "rectified output for positive targets": (
+        lambda net, x, y: F.mse_loss(net(x), y),
+        RECTIFIED,
+        POSITIVE,
+    ),
+    "rectified features": (
+        lambda net, x, y: F.mse_loss(net(x), y),
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1)),
+        SIGNED,
+    ),
+    "a gate before the output": (
+        lambda net, x, y: F.cross_entropy(net(x) * net(x).sigmoid(), y),
+        THREE,
+        labels(),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_found_and_certain(kind: str) -> None:
+    found = RULE.check(taped(FAULTS[kind][0], FAULTS[kind][1], points(), FAULTS[kind][2]))
+    assert found is not None
+    assert found.certain
+    assert found.severity is Severity.ERROR
+
+
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_silent(kind: str) -> None:
+    assert RULE.check(taped(HEALTHY[kind][0], HEALTHY[kind][1], points(), HEALTHY[kind][2])) is None
+
+
+def test_log_softmax_before_cross_entropy_is_needless_but_harmless() -> None:
+    found = RULE.check(
+        taped(lambda n, x, y: F.cross_entropy(n(x).log_softmax(1), y), THREE, points(), labels())
+    )
+    assert found is not None
+    assert found.severity is Severity.INFO
+
+
+def test_rectified_logits_are_only_likely() -> None:
+    found = RULE.check(
+        taped(lambda n, x, y: F.cross_entropy(torch.relu(n(x)), y), THREE, points(), labels())
+    )
+    assert found is not None
+    assert not found.certain

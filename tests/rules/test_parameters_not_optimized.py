@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_plateau.core.finding import Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.rules.parameters_not_optimized import ParametersNotOptimized
+from tests.rules.taped import labels, optimizing, points, taped
+
+RULE = ParametersNotOptimized()
+
+
+def network(body: nn.Module | None = None) -> nn.ModuleDict:
+    return nn.ModuleDict({"body": body or nn.Linear(4, 8), "head": nn.Linear(8, 3)})
+
+
+def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    assert isinstance(net, nn.ModuleDict)
+    return F.cross_entropy(net["head"](torch.relu(net["body"](x))), y)
+
+
+def run(net: nn.ModuleDict | None = None) -> History:
+    return taped(loss, net or network(), points(), labels())
+
+
+def test_forgotten_head_is_an_error() -> None:
+    found = RULE.check(optimizing(run(), "body"))
+    assert found is not None
+    assert found.certain
+    assert found.severity is Severity.ERROR
+    assert found.where == "head.weight"
+
+
+def test_forgotten_body_is_a_warning() -> None:
+    found = RULE.check(optimizing(run(), "head"))
+    assert found is not None
+    assert found.certain
+    assert found.severity is Severity.WARNING
+
+
+def test_layers_in_a_plain_list_that_were_made_known_late() -> None:
+    recurrent = nn.ModuleDict({"body": nn.GRU(4, 8), "head": nn.Linear(8, 3)})
+
+    def last_state(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        assert isinstance(net, nn.ModuleDict)
+        return F.cross_entropy(net["head"](net["body"](x[None])[0][-1]), y)
+
+    found = RULE.check(optimizing(taped(last_state, recurrent, points(), labels()), "head"))
+    assert found is not None
+    assert "4 of 6" in found.message
+
+
+def test_all_optimized() -> None:
+    assert RULE.check(run()) is None
+
+
+def test_frozen_in_earnest() -> None:
+    net = network()
+    net["body"].requires_grad_(False)
+    assert RULE.check(optimizing(run(net), "head")) is None
+
+
+def test_teacher_under_no_grad() -> None:
+    def distilled(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        assert isinstance(net, nn.ModuleDict)
+        with torch.no_grad():
+            features = net["body"](x)
+        return F.cross_entropy(net["head"](features), y)
+
+    assert RULE.check(optimizing(taped(distilled, network(), points(), labels()), "head")) is None
+
+
+def test_unused_branch() -> None:
+    net = network()
+    net["spare"] = nn.Linear(4, 4)
+    assert RULE.check(optimizing(run(net), "body", "head")) is None
+
+
+def test_no_optimizer_at_all_is_not_its_affair() -> None:
+    assert RULE.check(optimizing(run(), "nothing")) is None
