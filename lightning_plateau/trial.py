@@ -157,7 +157,8 @@ class Trial:
             number: Number of the intervention, counted from 1.
             probation_steps: Optimizer steps to watch.
         """
-        needs_snapshot = not (remedy.safety is Safety.SAFE or remedy.keeps_state)
+        harmless = remedy.safety is Safety.SAFE or remedy.final
+        needs_snapshot = not (harmless or remedy.keeps_state)
         copied = needs_snapshot and all(a.obstacle("roll-back") is None for a in run.adapters)
         snapshot = Snapshot.take(run) if copied else None
         losses = run.history[LOSS].until(run.step).tail(_width(probation_steps)).values
