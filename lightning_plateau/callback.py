@@ -10,6 +10,7 @@ from typing import Any, Literal, ParamSpec, cast
 
 from torch import Tensor, nn
 
+from lightning_plateau.cadence import Cadence
 from lightning_plateau.core import signal
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
@@ -107,6 +108,7 @@ class PlateauCallback(Callback):
         self._every_n_steps = every_n_steps
         self._dirpath = dirpath
         self._announcer = Announcer()
+        self._cadence = Cadence(every_n_steps)
         self._ledger = Ledger(frozenset(rule.code for rule in self._rules if rule.symptom))
         self._watch: Watch | None = None
         self._validation = ValidationLoss()
@@ -325,6 +327,8 @@ class PlateauCallback(Callback):
         together = trainer.world_size > 1 and not ended
         recorder.drain(reduce=partial(_mean, trainer) if together else None, wait=ended)
         self._history = recorder.history(finished=finished)
+        if not (ended or treatment.on_trial or self._cadence.due(self._history)):
+            return
         self._current = self._diagnose(watch, trainer if together else None)
         self._tell(self._ledger.update(self._current, treatment.treated_codes))
         if treatment.tell_skipped(self._history, self._current):

@@ -60,7 +60,8 @@ class PlateauMixin:
         """Check that the mixin's hooks are not hidden by those of LightningModule."""
         super().__init_subclass__(**kwargs)
         if cls.configure_callbacks is not PlateauMixin.configure_callbacks and not any(
-            "configure_callbacks" in vars(base) for base in cls.__mro__[: cls.__mro__.index(PlateauMixin)]
+            "configure_callbacks" in vars(base)
+            for base in cls.__mro__[: cls.__mro__.index(PlateauMixin)]
             if base.__module__.split(".")[0] not in ("lightning", "pytorch_lightning")
         ):
             raise TypeError(

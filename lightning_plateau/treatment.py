@@ -132,6 +132,11 @@ class Treatment:
         return self._skipped
 
     @property
+    def on_trial(self) -> bool:
+        """Whether a remedy is on probation."""
+        return self._trial is not None
+
+    @property
     def treated_codes(self) -> frozenset[str]:
         """Codes of the findings that something was done about and not taken back."""
         reverted = {o.number for o in self._journal.outcomes if o.verdict is Verdict.REVERTED}

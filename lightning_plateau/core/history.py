@@ -219,7 +219,7 @@ class History:
             arrays[f"values_{index}"] = series.values
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(file, allow_pickle=False, **arrays)
         partial.replace(path)
         return path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import cattrs
 from cattrs.preconf.json import make_converter
@@ -54,7 +54,7 @@ def from_plain(kind: type[T], value: Any) -> T:
         ValueError: If ``value`` does not describe such an object.
     """
     try:
-        return cast(T, _converter().structure(value, kind))
+        return _converter().structure(value, kind)
     except Exception as error:
         raise ValueError(
             f"expected the plain form of {kind}, but received {str(value)[:200]}: {error}"

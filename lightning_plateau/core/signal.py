@@ -68,7 +68,9 @@ LEARNING_RATES = Signal(
     cadence="event",
 )
 SKIPPED_STEPS = Signal("optimizer/skipped", "1 where the step was skipped", cadence="step")
-LOSS_SCALE = Signal("optimizer/loss_scale", "scale of the loss under a gradient scaler")
+LOSS_SCALE = Signal(
+    "optimizer/loss_scale", "scale of the loss under a gradient scaler", cadence="sampled"
+)
 
 ACTIVATION_MEAN = Signal("activation/mean", "mean output", "", "operation", "sampled")
 ACTIVATION_STD = Signal(

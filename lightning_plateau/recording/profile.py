@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DistributedSampler, RandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from lightning_plateau.core.profile import (
     GroupFact,
@@ -168,12 +175,16 @@ def _planned_steps(trainer: Any) -> int | None:
 def _length(dataset: Any) -> int | None:
     try:
         return len(dataset)
-    except TypeError:
+    except (TypeError, NotImplementedError):  # what datasets without a length raise
         return None
 
 
 def _shuffles(loader: Any) -> bool | None:
-    sampler = getattr(loader, "sampler", None)
-    if isinstance(sampler, DistributedSampler):
-        return bool(sampler.shuffle)
-    return None if sampler is None else isinstance(sampler, RandomSampler)
+    """Return whether a loader shuffles; None where its order is the user's own affair."""
+    if type(getattr(loader, "batch_sampler", None)) is not BatchSampler:
+        return None
+    if isinstance(loader.sampler, DistributedSampler):
+        return bool(loader.sampler.shuffle)
+    if isinstance(loader.sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler):
+        return True
+    return False if isinstance(loader.sampler, SequentialSampler) else None

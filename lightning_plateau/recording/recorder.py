@@ -222,6 +222,8 @@ class Recorder:
                 block.write_loss(index, step_loss(self._losses, factor, loss_scale))
         self._losses.clear()
         self._stepped.add(index)
+        if self._sampling and loss_scale is not None:
+            self.record_tensor(signal.LOSS_SCALE, loss_scale)
         if self._sampling and self.wants(signal.UPDATE_RATIOS):
             optimizer.before = sample_elements(optimizer.parameters)
         return compact
@@ -397,7 +399,8 @@ class Recorder:
         broken = np.isnan(norms)
         squares = np.where(present | broken, norms, 0.0) ** 2
         total = np.where(seen, losses, 0.0).sum(axis=1)
-        self._store.append(signal.LOSS, steps, np.where(seen.any(axis=1), total, np.nan))
+        known = seen.any(axis=1)
+        self._store.append(signal.LOSS, steps[known], total[known])
         if losses.shape[1] > 1:
             labels = tuple(str(index) for index in range(losses.shape[1]))
             self._store.append(
