@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 
@@ -139,10 +139,11 @@ def rank(findings: Iterable[Finding], symptoms: Iterable[str]) -> tuple[Finding,
     """Return findings with the most probable cause first and explained ones last.
 
     Args:
-        findings: At most one of each code; ``explained_by`` is set anew.
+        findings: At most one of each code; ``explained_by`` is set anew, to the code of the finding
+            at the root of it all.
         symptoms: Codes that stand for symptoms.
     """
-    seen_from_outside = set(symptoms)
+    findings, seen_from_outside = tuple(findings), frozenset(symptoms)
     present = {finding.code for finding in findings}
 
     def strength(finding: Finding) -> tuple[bool, int, bool, int, float]:
@@ -155,12 +156,35 @@ def rank(findings: Iterable[Finding], symptoms: Iterable[str]) -> tuple[Finding,
         )
 
     ordered = sorted(findings, key=strength, reverse=True)
-    heads: list[Finding] = []
-    explained: list[Finding] = []
-    for finding in ordered:
-        cause = next((head for head in heads if finding.code in head.explains), None)
-        if cause is None:
-            heads.append(replace(finding, explained_by=""))
-        else:
-            explained.append(replace(finding, explained_by=cause.code))
-    return (*heads, *explained)
+    origins = _origins(ordered, seen_from_outside)
+    heads = [replace(f, explained_by="") for f in ordered if f.code not in origins]
+    folded = [replace(f, explained_by=_root(origins, f.code)) for f in ordered if f.code in origins]
+    return (*heads, *folded)
+
+
+def _origins(ordered: Sequence[Finding], symptoms: frozenset[str]) -> dict[str, str]:
+    """Return by code the finding that accounts for it, without circles.
+
+    A symptom folds under any cause, were it less certain: that the loss is NaN is certain, but why
+    it is comes first. A cause folds only under what is more probable than itself.
+    """
+    origins: dict[str, str] = {}
+    for position, finding in enumerate(ordered):
+        candidates = list(ordered[:position])
+        if finding.code in symptoms:
+            later = ordered[position + 1 :]
+            candidates += [
+                f for f in later if f.code not in symptoms and f.severity is not Severity.INFO
+            ]
+        for candidate in candidates:
+            circular = _root(origins, candidate.code) == finding.code
+            if finding.code in candidate.explains and not circular:
+                origins[finding.code] = candidate.code
+                break
+    return origins
+
+
+def _root(origins: Mapping[str, str], code: str) -> str:
+    while code in origins:
+        code = origins[code]
+    return code

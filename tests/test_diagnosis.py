@@ -1,0 +1,184 @@
+"""Findings are ranked: causes first, symptoms last, and nothing is said of a healthy run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.diagnosis import all_rules, diagnose, rank, select_rules
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """A symptom that is always there."""
+
+    code: ClassVar[str] = "XX401"
+    name: ClassVar[str] = "flat"
+    symptom: ClassVar[bool] = True
+    confidence: float = 0.8
+
+    def check(self, history: History) -> Finding | None:
+        return self.finding(history, self.confidence, "flat at 2.3")
+
+
+@dataclass(frozen=True)
+class Cause(Rule):
+    """A cause of the symptom."""
+
+    code: ClassVar[str] = "XX301"
+    name: ClassVar[str] = "cause"
+    severity: ClassVar[Severity] = Severity.WARNING
+    explains: ClassVar[tuple[str, ...]] = ("XX401",)
+    confidence: float = 0.6
+
+    def check(self, history: History) -> Finding | None:
+        return self.finding(history, self.confidence, "cause of 1")
+
+
+@dataclass(frozen=True)
+class Fault(Rule):
+    """A fault in itself, whether training fails or not."""
+
+    code: ClassVar[str] = "XX801"
+    name: ClassVar[str] = "fault"
+    needs_failure: ClassVar[bool] = False
+
+    def check(self, history: History) -> Finding | None:
+        return self.finding(history, 0.7, "fault of 1")
+
+
+@dataclass(frozen=True)
+class Broken(Rule):
+    """A rule with a bug."""
+
+    code: ClassVar[str] = "XX999"
+    name: ClassVar[str] = "broken"
+
+    def check(self, history: History) -> Finding | None:
+        raise KeyError("oops")
+
+
+def codes(*rules: Rule) -> list[str]:
+    return [finding.code for finding in diagnose(History(), rules)]
+
+
+def test_the_empty_history_is_healthy() -> None:
+    assert diagnose(History()) == ()
+
+
+def test_causes_are_spoken_of_only_while_training_fails() -> None:
+    assert codes(Cause()) == []
+    assert codes(Cause(), Flat()) == ["XX301", "XX401"]
+
+
+def test_what_is_certain_or_a_fault_in_itself_is_always_spoken_of() -> None:
+    assert codes(Cause(confidence=1.0)) == ["XX301"]
+    assert codes(Fault()) == ["XX801"]
+
+
+def test_explained_symptoms_come_last_under_their_cause() -> None:
+    findings = diagnose(History(), [Flat(), Fault(), Cause()])
+    assert findings[-1].code == "XX401"
+    assert [finding.explained_by for finding in findings] == ["", "", "XX301"]
+
+
+def test_a_certain_symptom_is_still_a_symptom() -> None:
+    """That the loss is NaN is certain; why it is NaN is what the user wants to read first."""
+    findings = diagnose(History(), [Flat(confidence=1.0), Cause()])
+    assert [f.code for f in findings] == ["XX301", "XX401"]
+    assert findings[1].explained_by == "XX301"
+
+
+def test_a_rule_that_raises_becomes_one_finding_and_the_others_are_asked() -> None:
+    findings = diagnose(History(), [Broken(), Fault()])
+    assert [f.code for f in findings] == ["XX801", "LP903"]
+    assert "XX999 failed" in findings[1].message
+    assert "KeyError" in findings[1].message
+    assert findings[1].severity is Severity.INFO
+
+
+def finding(code: str, confidence: float = 0.8, **settings: object) -> Finding:
+    severity = settings.pop("severity", Severity.ERROR)
+    return Finding(code, code.lower(), 1, severity, confidence, "1", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([finding("A", 0.6), finding("B", 0.9)], ["B", "A"]),
+        ([finding("A", severity=Severity.WARNING), finding("B")], ["B", "A"]),
+        ([finding("A", 0.9), finding("B", 1.0)], ["B", "A"]),
+        ([finding("S", 0.95), finding("B", 0.6)], ["B", "S"]),
+        ([finding("A", 1.0, severity=Severity.INFO), finding("B", 0.5)], ["B", "A"]),
+        ([finding("A", 0.8), finding("B", 0.78, explains=("A",))], ["B", "A"]),
+    ],
+)
+def test_order(findings: list[Finding], expected: list[str]) -> None:
+    assert [f.code for f in rank(findings, {"S"})] == expected
+    assert [f.code for f in rank(reversed(findings), {"S"})] == expected
+
+
+def test_a_chain_of_causes_folds_under_the_first() -> None:
+    chain = [
+        finding("A", 0.9, explains=("B",)),
+        finding("B", 0.8, explains=("S",)),
+        finding("S", 0.7),
+    ]
+    assert [(f.code, f.explained_by) for f in rank(chain, {"S"})] == [
+        *(("A", ""), ("B", "A"), ("S", "A"))
+    ]
+
+
+def test_two_that_explain_each_other_do_not_vanish() -> None:
+    circle = [finding("S", 1.0, explains=("B",)), finding("B", 0.8, explains=("S",))]
+    assert [(f.code, f.explained_by) for f in rank(circle, {"S"})] in (
+        [("S", ""), ("B", "S")],
+        [("B", ""), ("S", "B")],
+    )
+
+
+def test_remarks_hide_no_symptom() -> None:
+    remark = finding("I", 1.0, severity=Severity.INFO, explains=("S",))
+    assert [f.code for f in rank([remark, finding("S")], {"S"})] == ["S", "I"]
+
+
+def test_ranking_twice_changes_nothing() -> None:
+    once = rank([finding("S"), finding("A", explains=("S",))], {"S"})
+    assert rank(once, {"S"}) == once
+    (alone,) = rank([f for f in once if f.code == "S"], {"S"})
+    assert alone.explained_by == ""
+
+
+# -- selection ------------------------------------------------------------------------------------
+
+
+def selected(**settings: list[str]) -> set[str]:
+    return {rule.code for rule in select_rules([Flat(), Cause(), Fault()], **settings)}  # type: ignore[arg-type]
+
+
+def test_select_by_code_beginning_and_name() -> None:
+    assert selected() == {"XX401", "XX301", "XX801"}
+    assert selected(select=["XX4"]) == {"XX401"}
+    assert selected(select=["xx301", "fault"]) == {"XX301", "XX801"}
+    assert selected(ignore=["flat"]) == {"XX301", "XX801"}
+    assert selected(select=["XX"], ignore=["XX8"]) == {"XX401", "XX301"}
+    assert selected(select=[]) == set()
+
+
+@pytest.mark.parametrize("argument", ["select", "ignore"])
+@pytest.mark.parametrize("entry", ["XX777", "", "flaat"])
+def test_unknown_entries_are_repeated_with_a_hint(argument: str, entry: str) -> None:
+    with pytest.raises(ValueError, match=f"{argument} expects codes .* received '{entry}'"):
+        selected(**{argument: [entry]})
+    with pytest.raises(ValueError, match="Did you mean flat"):
+        selected(**{argument: ["flaat"]})
+
+
+def test_codes_are_unique() -> None:
+    known = [rule.code for rule in all_rules()]
+    assert len(known) == len(set(known))
