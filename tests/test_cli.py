@@ -46,7 +46,7 @@ def test_diagnose_as_json_is_strict_json(run_of, capsys):
 
 def test_all_shows_each_finding_in_full(run_of, capsys):
     main(["diagnose", "--all", run_of(FLAT)])
-    assert "check   lightning-plateau explain LP401" in capsys.readouterr().out
+    assert "check    lightning-plateau explain LP401" in capsys.readouterr().out
 
 
 def test_report_tells_what_was_done_and_draws_it(run_of, tmp_path, capsys):

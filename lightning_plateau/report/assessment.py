@@ -125,7 +125,9 @@ def assess(findings: Iterable[Finding], journal: Journal, history: History) -> A
         >>> state.health.value, len(state.causes), state.causes[0].symptoms[0].code
         ('sick', 1, 'LP401')
     """
-    findings = tuple(findings)
+    first = _first(journal)
+    # The step that helps is the one at which a fault showed first, not the latest that shows it.
+    findings = tuple(replace(f, step=min(f.step, first.get(f.code, f).step)) for f in findings)
     codes = {finding.code for finding in findings}
     # A symptom whose cause is not listed must not vanish: it then stands for itself.
     folded = [f for f in findings if f.explained_by in codes - {f.code}]
@@ -137,7 +139,7 @@ def assess(findings: Iterable[Finding], journal: Journal, history: History) -> A
             if head.severity is not Severity.INFO
         ),
         remarks=tuple(head for head in heads if head.severity is Severity.INFO),
-        passed=_passed(journal, codes),
+        passed=_passed(first.values(), codes),
         treatments=treatments(journal),
         broken=_broken(history),
     )
@@ -149,12 +151,21 @@ def _broken(history: History) -> bool:
     return len(last) > 0 and bool(np.isfinite(last).mean() < 0.5)
 
 
-def _passed(journal: Journal, codes: set[str]) -> tuple[Finding, ...]:
+def _first(journal: Journal) -> dict[str, Finding]:
     first: dict[str, Finding] = {}
     for finding in journal.findings:
-        if finding.severity is not Severity.INFO and not finding.explained_by:
-            first.setdefault(finding.code, finding)
-    return tuple(finding for code, finding in first.items() if code not in codes)
+        first.setdefault(finding.code, finding)
+    return first
+
+
+def _passed(first: Iterable[Finding], codes: set[str]) -> tuple[Finding, ...]:
+    return tuple(
+        finding
+        for finding in first
+        if finding.severity is not Severity.INFO
+        and not finding.explained_by
+        and finding.code not in codes
+    )
 
 
 def treatments(journal: Journal) -> tuple[Treatment, ...]:

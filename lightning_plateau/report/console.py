@@ -22,7 +22,7 @@ STYLES = (
     (r"(?<=lightning-plateau: )treated", "bold blue"),
     (r"(?<=lightning-plateau: )sick", "bold red"),
     (r"(certain|likely|possible) · step \d+$", "magenta"),
-    (r"(?m)^ *(where|seen|why|remedy|causes|check|had|tried|remarks|files|journal)\b", "dim"),
+    (r"(?m)^ *(where|seen|why|remedy|explains|check|had|tried|remarks|files|journal)\b", "dim"),
     (r"(?m)^ *(fix|do)\b", "green"),
     (r"\bkept\b", "green"),
     (r"\breverted\b", "yellow"),

@@ -65,11 +65,11 @@ def explain_rule(rule: type[Rule], *, width: int = 100) -> str:
     rows = [
         ("kind", f"{known['kind']}, severity {known['severity']}"),
         ("reads", ", ".join(known["reads"])),
-        ("causes", ", ".join(known["explains"])),
+        ("explains", ", ".join(known["explains"])),
         ("remedy", ", ".join(known["remedies"])),
     ]
     for label, text in rows:
-        lines += wrapped(text, width, label=f"{label:<8}")
+        lines += wrapped(text, width, label=f"{label:<9}")
     return "\n".join([*lines, "", getdoc(rule) or ""]).rstrip()
 
 

@@ -59,8 +59,8 @@ def explain_finding(
         >>> print(explain_finding(fault, width=60))
         LP701 softmax-before-cross-entropy          certain · step 0
           rows that sum to 1 reached cross_entropy
-          fix     return the logits
-          check   lightning-plateau explain LP701
+          fix      return the logits
+          check    lightning-plateau explain LP701
     """
     lines = [heading(finding, width), *wrapped(finding.message, width, indent="  ")]
     fields = [
@@ -69,11 +69,11 @@ def explain_finding(
         ("why", finding.why),
         ("fix", finding.fix),
         ("remedy", ", ".join(finding.remedies)),
-        ("causes", ", ".join(f"{f.code} {f.name}" for f in symptoms)),
+        ("explains", ", ".join(f"{f.code} {f.name}" for f in symptoms)),
         ("check", f"lightning-plateau explain {finding.code}"),
     ]
     for label, text in fields:
-        lines += wrapped(text, width, indent="  ", label=f"{label:<8}")
+        lines += wrapped(text, width, indent="  ", label=f"{label:<9}")
     return "\n".join(lines)
 
 
@@ -193,9 +193,9 @@ def _cause(cause: Cause, place: str, width: int, most: int) -> list[str]:
     lines = [heading(finding, width, place)]
     lines += wrapped(finding.message, width, indent=indent, most=most)
     fix = finding.fix or f"lightning-plateau explain {finding.code}"
-    lines += wrapped(fix, width, indent=indent, label="do      ", most=most)
+    lines += wrapped(fix, width, indent=indent, label="do       ", most=most)
     symptoms = ", ".join(f"{f.code} {f.name}" for f in cause.symptoms)
-    lines += wrapped(symptoms, width, indent=indent, label="causes  ", most=1)
+    lines += wrapped(symptoms, width, indent=indent, label="explains ", most=1)
     return lines
 
 

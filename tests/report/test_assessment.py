@@ -87,3 +87,8 @@ def test_the_same_remedy_again_and_again_is_one_treatment():
     assert (treatment.times, treatment.last_step, treatment.end) == (3, 150, 150)
     assert (treatment.intervention.step, treatment.intervention.before) == (50, {"skipped": 0})
     assert treatment.intervention.after == {"skipped": 3}
+
+
+def test_a_fault_is_dated_by_its_first_sight():
+    (found,) = assess((replace(TOO_HIGH, step=400),), journal(TOO_HIGH)).causes
+    assert found.finding.step == 50

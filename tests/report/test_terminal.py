@@ -34,7 +34,7 @@ def test_the_verdict_comes_first_then_the_cause_with_its_symptom():
     assert lines[0].startswith("lightning-plateau: sick. 1 fault in 400 steps")
     assert lines[1].startswith("1. LP701 softmax-before-cross-entropy ")
     assert lines[1].endswith("certain · step 0")
-    assert any(line.split() == ["causes", "LP401", "flat-loss"] for line in lines)
+    assert any(line.split() == ["explains", "LP401", "flat-loss"] for line in lines)
     assert any("return the logits" in line for line in lines)
     assert lines[-1].split() == ["files", "runs/plateau"]
 
@@ -81,13 +81,13 @@ def test_a_finding_is_explained_like_a_compiler_does():
         "LP701 softmax-before-cross-entropy                                      certain · step 0",
         "  cross_entropy received rows that already sum to 1 (max |Σ−1| = 1e-7): the output went",
         "  through softmax (net.head.softmax) and cross_entropy applies it again",
-        "  where   net.head.softmax",
-        "  seen    max |Σ−1| 1e-07 (limit 0.001) at net.head.softmax",
-        "  why     gradients shrink up to K-fold",
-        "  fix     return the logits:   return self.fc(x)            (softmax only in",
-        "          predict_step)",
-        "  causes  LP401 flat-loss",
-        "  check   lightning-plateau explain LP701",
+        "  where    net.head.softmax",
+        "  seen     max |Σ−1| 1e-07 (limit 0.001) at net.head.softmax",
+        "  why      gradients shrink up to K-fold",
+        "  fix      return the logits:   return self.fc(x)            (softmax only in",
+        "           predict_step)",
+        "  explains LP401 flat-loss",
+        "  check    lightning-plateau explain LP701",
     ]
 
 
