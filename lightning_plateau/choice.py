@@ -26,9 +26,28 @@ class Past:
     interventions: tuple[Intervention, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
 
-    def verdicts(self, code: str, remedy: str) -> tuple[Verdict, ...]:
-        """Return how the trials of a remedy for a code ended."""
-        return tuple(o.verdict for o in self.outcomes if (o.code, o.remedy) == (code, remedy))
+    def _of(self, code: str, remedy: str) -> list[Outcome]:
+        return [o for o in self.outcomes if (o.code, o.remedy) == (code, remedy)]
+
+    def refuted(self, code: str, remedy: str, *, however_broken: bool = False) -> bool:
+        """Whether a remedy was the wrong one for a code: it was reverted in a run that went on.
+
+        Args:
+            code: Code of the finding.
+            remedy: Name of the remedy.
+            however_broken: Whether a run that broke tells too, as where there is nothing stronger.
+        """
+        return any(
+            o.verdict is Verdict.REVERTED and (however_broken or not _broken(o))
+            for o in self._of(code, remedy)
+        )
+
+    def level(self, code: str, remedy: str) -> int:
+        """Count how often a remedy was not enough for a code: kept in vain, or the run broke."""
+        return sum(
+            o.verdict is Verdict.KEPT or (o.verdict is Verdict.REVERTED and _broken(o))
+            for o in self._of(code, remedy)
+        )
 
     def rehearsed(self, code: str, remedy: str) -> bool:
         """Whether a dry run has chosen that remedy for that code."""
@@ -103,8 +122,12 @@ def choose(
     past: Past,
     step: int,
     obstacles: Mapping[str, str] | None = None,
+    broken: bool = False,
 ) -> Choice:
     """Choose the remedy to try next, if any. A pure function.
+
+    The remedies of a cause come before those of its symptoms. Where the run is broken, remedies
+    that restore its state come before all others, at once: nothing else mends what was destroyed.
 
     Args:
         findings: What is wrong now, the most probable cause first.
@@ -113,6 +136,7 @@ def choose(
         past: What was done so far.
         step: Optimizer step.
         obstacles: Why a remedy cannot work in this run, by its name.
+        broken: Whether what the run had learned is destroyed.
 
     Example:
         >>> choose((), Policy.auto(), {}, Past(), 100).remedy is None
@@ -121,27 +145,29 @@ def choose(
     permitted = policy.permitted(catalogue)
     fault = _certain_fault(findings, catalogue)
     situation = _Situation(policy, catalogue, permitted, past, obstacles or {}, fault)
-    waiting = _wait(policy, past, step)
+    waiting = _wait(policy, past, step, broken=broken)
     if waiting:
         return Choice(waiting=waiting)
     withheld: list[Withheld] = []
-    for finding in _causes_first(findings):
-        for name in _candidates(finding, situation):
-            reason = _reason_against(finding, name, situation)
-            if reason is None:
-                return Choice(_at_level(finding, name, situation), finding, tuple(withheld))
-            withheld.append(Withheld(finding.code, name, reason))
-            if past.rehearsed(finding.code, name):
-                break
+    rehearsed: set[str] = set()
+    for finding, name in _in_order(findings, situation, broken=broken):
+        if finding.code in rehearsed:
+            continue
+        reason = _reason_against(finding, name, situation)
+        if reason is None:
+            return Choice(_at_level(finding, name, situation), finding, tuple(withheld))
+        withheld.append(Withheld(finding.code, name, reason))
+        if past.rehearsed(finding.code, name):
+            rehearsed.add(finding.code)
     return Choice(withheld=tuple(withheld))
 
 
-def _wait(policy: Policy, past: Past, step: int) -> str:
+def _wait(policy: Policy, past: Past, step: int, *, broken: bool) -> str:
     trial = past.on_trial
     if trial is not None:
         return f"{trial.remedy} is on trial since step {trial.step}"
     last = past.last_step
-    if last is not None and step - last < policy.cooldown_steps:
+    if last is not None and step - last < policy.cooldown_steps and not broken:
         return f"{policy.cooldown_steps} steps must pass after step {last}"
     return ""
 
@@ -165,11 +191,15 @@ def _mends(name: str, catalogue: Catalogue) -> bool:
     return remedy is not None and not remedy.final and remedy.safety is not Safety.ADVICE
 
 
-def _causes_first(findings: Sequence[Finding]) -> list[Finding]:
-    """Order: causes, then symptoms whose cause offers no remedy of its own."""
-    offering = {finding.code for finding in findings if finding.remedies}
-    open_ones = [f for f in findings if f.explained_by not in offering]
-    return sorted(open_ones, key=lambda finding: bool(finding.explained_by))
+def _in_order(
+    findings: Sequence[Finding], situation: _Situation, *, broken: bool
+) -> list[tuple[Finding, str]]:
+    """Return what may be tried for what: causes before symptoms, each in the order of its list."""
+    causes_first = sorted(findings, key=lambda finding: bool(finding.explained_by))
+    pairs = [(f, name) for f in causes_first for name in _candidates(f, situation)]
+    if broken:
+        pairs.sort(key=lambda pair: not situation.catalogue[pair[1]].keeps_state)
+    return pairs
 
 
 def _candidates(finding: Finding, situation: _Situation) -> tuple[str, ...]:
@@ -178,6 +208,12 @@ def _candidates(finding: Finding, situation: _Situation) -> tuple[str, ...]:
     if situation.past.returns(known, finding.code) >= MOST_RETURNS and STOP in known:
         return (STOP,)
     return tuple(n for n in finding.remedies if n in known and known[n].safety is not Safety.ADVICE)
+
+
+def _broken(outcome: Outcome) -> bool:
+    """Whether the loss was not finite at the end: then the remedy may have been too weak."""
+    finite = outcome.after.get("finite", 1.0)
+    return isinstance(finite, float) and finite < 0.5
 
 
 def _is_safe(name: str, catalogue: Catalogue) -> bool:
@@ -205,13 +241,13 @@ def _reason_in_the_past(finding: Finding, name: str, situation: _Situation) -> s
     past, remedy = situation.past, situation.catalogue[name]
     if past.rehearsed(finding.code, name):
         return "it was chosen before, and what it does is unknown in a dry run"
-    verdicts = past.verdicts(finding.code, name)
-    if Verdict.REVERTED in verdicts:
+    safe = remedy.safety is Safety.SAFE
+    if past.refuted(finding.code, name, however_broken=safe):
         return "it was tried for this fault, did not help and was reverted"
-    if remedy.safety is Safety.SAFE:
+    if safe:
         return None
-    if verdicts.count(Verdict.KEPT) >= len(remedy.levels):
-        return "it was tried at every level for this fault, and the fault came back"
+    if past.level(finding.code, name) >= len(remedy.levels):
+        return "it was tried at every level for this fault"
     if remedy.standing and _in_force(name, finding.code, past):
         return "it is in force already"
     return None
@@ -229,5 +265,5 @@ def _in_force(name: str, code: str, past: Past) -> bool:
 def _at_level(finding: Finding, name: str, situation: _Situation) -> Remedy:
     """Return the remedy with the settings that follow on those that were kept."""
     remedy = situation.catalogue[name]
-    kept = situation.past.verdicts(finding.code, name).count(Verdict.KEPT)
-    return remedy(**remedy.levels[min(kept, len(remedy.levels) - 1)])
+    level = situation.past.level(finding.code, name)
+    return remedy(**remedy.levels[min(level, len(remedy.levels) - 1)])

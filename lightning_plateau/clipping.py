@@ -11,13 +11,15 @@ from lightning_plateau.core.statistics import log_ema_z_scores
 RECENT = 200
 LEAST = 20
 SPIKE = 4.0
+WIDEST = 1e3
 
 
 def usual_norm(history: History) -> float | None:
-    """Return the median of the recent gradient norms that are sound; None for fewer than 20.
+    """Return the median of the recent gradient norms that are sound; None where nothing is usual.
 
     Norms are recorded before clipping, so a limit that follows them does not pull itself down.
     Spikes stay out of it, and so does a lasting jump: what explodes does not raise the limit.
+    Nothing is usual for fewer than 20 norms, or if most of them spread over orders of magnitude.
 
     Args:
         history: What was recorded.
@@ -34,4 +36,7 @@ def usual_norm(history: History) -> float | None:
     norms = history[GRADIENT_NORM].values
     scores = log_ema_z_scores(norms, z_limit=SPIKE)
     sound = norms[np.isfinite(norms) & (norms > 0.0) & ~(scores > SPIKE)]
-    return float(np.median(sound[-RECENT:])) if len(sound) >= LEAST else None
+    if len(sound) < LEAST:
+        return None
+    low, middle, high = np.quantile(sound[-RECENT:], (0.1, 0.5, 0.9))
+    return float(middle) if high < WIDEST * low else None

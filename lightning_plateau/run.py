@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from lightning_plateau.clipping import usual_norm
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Value
+from lightning_plateau.core.signal import LOSS
 from lightning_plateau.guard import Guard
 from lightning_plateau.optimizers import OptimizerAdapter
 from lightning_plateau.snapshot import Snapshot
 
 KEPT = 2
+LATEST = 10
+DESTROYED = 10.0
 
 
 @dataclass
@@ -110,6 +114,22 @@ class Run:
         if len(rates) == 1:
             return {"learning_rate": rates[0]}
         return {f"learning_rate/{index}": rate for index, rate in enumerate(rates)}
+
+    @property
+    def broken(self) -> bool:
+        """Whether what the run had learned is destroyed.
+
+        Most of the latest losses are not finite, or they are ten times as high as at the start.
+        """
+        losses = self.history[LOSS].values
+        latest, first = losses[-LATEST:], losses[np.isfinite(losses)][:LATEST]
+        finite = latest[np.isfinite(latest)]
+        if len(latest) < LATEST or len(first) == 0:
+            return bool(len(losses) and not np.isfinite(latest).any())
+        if 2 * len(finite) < len(latest):
+            return True
+        start = float(np.median(first))
+        return float(np.median(finite)) > start + DESTROYED * abs(start)
 
     def refresh(self, history: History) -> None:
         """Take what was recorded since, and let an adaptive limit of clipping follow it."""

@@ -207,6 +207,7 @@ class Treatment:
             Past(unsafe, outcomes),
             self.step,
             self._obstacles(),
+            self._run.broken,
         )
         for withheld in choice.withheld:
             self._tell_withheld(withheld)

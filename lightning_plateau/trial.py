@@ -197,8 +197,9 @@ class Trial:
         if steps[-1] + 1 - self.step >= self.probation_steps:
             return True
         latest = losses[-BROKEN_ROWS:]
-        broken = len(latest) == BROKEN_ROWS and not np.isfinite(latest).any()
-        return bool(broken and self.before.is_finite)
+        # What is safe may wait for the run to recover; the next remedy should not.
+        may_end = self.remedy.safety is not Safety.SAFE
+        return may_end and len(latest) == BROKEN_ROWS and not np.isfinite(latest).any()
 
     def _compare(self, history: History) -> Comparison:
         since = history[LOSS].since(self.step)

@@ -23,13 +23,13 @@ def found(code: str, *remedies: str, confidence: float = 0.8, **more: Any) -> Fi
     return Finding(code, code.lower(), 500, severity, confidence, "", remedies=remedies, **more)
 
 
-def past(*trials: tuple[str, str, Verdict | None], every: int = 100) -> Past:
+def past(*trials: tuple[str, str, Verdict | None], every: int = 100, finite: float = 1.0) -> Past:
     made = [
         Intervention(number, number * every, remedy, code)
         for number, (remedy, code, _) in enumerate(trials, start=1)
     ]
     ended = [
-        Outcome(i.number, i.step + every, i.remedy, i.code, verdict, "")
+        Outcome(i.number, i.step + every, i.remedy, i.code, verdict, "", after={"finite": finite})
         for i, (_, _, verdict) in zip(made, trials, strict=True)
         if verdict is not None
     ]
@@ -64,8 +64,30 @@ def test_a_symptom_waits_for_its_cause() -> None:
     cause = found("LP406", "decay-learning-rate")
     assert name_of(pick(symptom, cause)) == "decay-learning-rate"
     tried = past(("decay-learning-rate", "LP406", REVERTED))
-    assert name_of(pick(symptom, cause, done=tried)) is None
+    assert name_of(pick(symptom, cause, done=tried)) == "roll-back"
     assert name_of(pick(symptom, found("LP406"))) == "roll-back"
+
+
+def test_a_broken_run_is_restored_first_and_at_once() -> None:
+    symptom = found("LP201", "skip-step", "roll-back", explained_by="LP406")
+    cause = found("LP406", "decay-learning-rate")
+    policy = Policy(safety="unsafe", cooldown_steps=10**6)
+    done = past(("clip-gradients", "LP303", REVERTED))
+    choice = pick(cause, symptom, policy=policy, done=done, broken=True)
+    assert name_of(choice) == "roll-back"
+    assert choice.finding is symptom
+    assert pick(cause, symptom, policy=policy, done=done).waiting
+
+
+def test_what_was_too_weak_for_a_broken_run_is_tried_harder() -> None:
+    broken = found("LP201", "roll-back", "stop-training")
+    trials: list[tuple[str, str, Verdict | None]] = []
+    for level in CATALOGUE["roll-back"].levels:
+        done = past(*trials, finite=0.1)
+        assert pick(broken, done=done, broken=True).remedy == CATALOGUE["roll-back"](**level)
+        trials.append(("roll-back", "LP201", REVERTED))
+    assert name_of(pick(broken, done=past(*trials, finite=0.1), broken=True)) == "stop-training"
+    assert name_of(pick(broken, done=past(trials[0], finite=1.0))) == "stop-training"
 
 
 @pytest.mark.parametrize("remedies", [(), ("change-the-output-layer",), ("stop-training",)])
@@ -148,6 +170,8 @@ def test_a_safe_remedy_may_be_kept_any_number_of_times() -> None:
     done = past(*[("skip-step", "LP201", KEPT)] * 5)
     assert name_of(pick(broken, done=done)) == "skip-step"
     done = past(("skip-step", "LP201", KEPT), ("skip-step", "LP201", REVERTED))
+    assert name_of(pick(broken, done=done)) == "roll-back"
+    done = past(("skip-step", "LP201", REVERTED), finite=0.0)
     assert name_of(pick(broken, done=done)) == "roll-back"
 
 

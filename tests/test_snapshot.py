@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from lightning_plateau.run import Snapshots
 from lightning_plateau.snapshot import Snapshot
+from lightning_plateau.testing import history
 from tests.trainings import Guarding, Regressor, assert_equal, batches, fit, scaled, state_of
 
 MAKERS = {
@@ -149,3 +150,24 @@ def test_the_keeper_refuses_what_is_not_finite() -> None:
     keeper = Snapshots()
     assert not keeper.keep(guarding.run)
     assert keeper.latest() is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "broken"),
+    [
+        ([], False),
+        ([2.0] * 50, False),
+        ([2.0] * 40 + [4.0] * 10, False),
+        ([2.0] * 40 + [2.0, float("nan")] * 4 + [2.0] * 2, False),
+        ([2.0] * 40 + [float("nan")] * 6 + [2.0] * 4, True),
+        ([2.0] * 40 + [1e6] * 10, True),
+        ([float("nan")] * 3, True),
+        ([-2.0] * 40 + [-1.0] * 10, False),
+        ([-2.0] * 40 + [50.0] * 10, True),
+    ],
+)
+def test_a_run_is_broken_when_what_it_learned_is_destroyed(losses: Any, broken: bool) -> None:
+    guarding = Guarding()
+    fit(Regressor(), batches(1), guarding)
+    guarding.run.refresh(history(loss=losses))
+    assert guarding.run.broken is broken
