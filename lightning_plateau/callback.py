@@ -29,6 +29,7 @@ from lightning_plateau.recording.validation import ValidationLoss, loss_name
 from lightning_plateau.report.announcer import Announcer
 from lightning_plateau.report.terminal import summary
 from lightning_plateau.run import Run
+from lightning_plateau.run_folder import RunFolder
 from lightning_plateau.treatment import Treatment
 
 P = ParamSpec("P")
@@ -114,7 +115,7 @@ class PlateauCallback(Callback):
         self._validation = ValidationLoss()
         self._restored: Mapping[str, Any] | None = None
         self._window_open = False
-        self._folder: Path | None = None
+        self._folder: RunFolder | None = None
         self._history = History()
         self._current: tuple[Finding, ...] = ()
 
@@ -161,7 +162,7 @@ class PlateauCallback(Callback):
         if restored is None:
             self.journal = Journal()
             self._ledger.clear()
-        self._open_journal(trainer, fresh=restored is None)
+        self._open_folder(trainer)
         adapters = adapt(trainer)
         taped = not _compiled(module)
         recorder = Recorder(
@@ -185,17 +186,16 @@ class PlateauCallback(Callback):
         if not taped:
             self._unsupported("compiled modules are not taped: activations are not watched")
 
-    def _open_journal(self, trainer: Trainer, *, fresh: bool) -> None:
+    def _open_folder(self, trainer: Trainer) -> None:
         log_folder = _log_folder(trainer)  # on every rank: it is a collective
-        folder = log_folder if self._dirpath is None else Path(self._dirpath)
+        path = log_folder if self._dirpath is None else Path(self._dirpath)
         if not trainer.is_global_zero or _is_fast_dev_run(trainer):
-            return
-        self._folder = _unused(folder) if fresh and self._dirpath is None else folder
-        self.journal.open(self._folder / "journal.jsonl")
-        if self.journal.failure is not None:
             self._folder = None
+            return
+        self._folder = RunFolder(path, self.journal)
+        if self._folder.failure is not None:
             self._unsupported(
-                f"the journal cannot be written to {folder} ({self.journal.failure}); "
+                f"the journal cannot be written to {path} ({self._folder.failure}); "
                 "it is kept in memory: pass a writable dirpath"
             )
 
@@ -393,13 +393,10 @@ class PlateauCallback(Callback):
 
     def _conclude(self) -> None:
         artefacts = []
-        if self._folder is not None:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                artefacts = [self._folder / "journal.jsonl"]
-                artefacts.append(self._history.save(self._folder / "history.npz"))
-            except OSError as error:
-                self._unsupported(f"the history cannot be written to {self._folder}: {error}")
+        if self._folder is not None and self._folder.failure is None:
+            artefacts = self._folder.save(self._history)
+            if self._folder.failure is not None:
+                self._unsupported(f"the history cannot be written: {self._folder.failure}")
         self._announcer.report(summary(self._current, self.journal, self._history, artefacts))
         self._release()
         self.journal.close()
@@ -465,12 +462,3 @@ def _log_folder(trainer: Trainer) -> Path:
 
 def _is_fast_dev_run(trainer: Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
-
-
-def _unused(folder: Path) -> Path:
-    """Return ``folder``, or ``folder-1``, ``folder-2`` … where another run's journal lies in it."""
-    candidate, number = folder, 0
-    while (candidate / "journal.jsonl").exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
