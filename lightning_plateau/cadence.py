@@ -20,9 +20,9 @@ class Cadence:
     """Decides after a drain whether to ask the rules; a function of what was recorded alone.
 
     Asking all rules takes tens of milliseconds, whatever a step takes. The first six drains are
-    diagnosed, then each time the run has grown by a fifth, and at least one drain in twenty. A block
-    that holds a value which is not finite, or a loss or gradient norm far beyond the earlier ones,
-    is diagnosed at once. Every rank, and a resumed run, decides alike.
+    diagnosed, then each time the run has grown by a fifth, and at least one drain in twenty. A
+    block that holds a value which is not finite, or a loss or gradient norm far beyond the earlier
+    ones, is diagnosed at once. Every rank, and a resumed run, decides alike.
 
     Attributes:
         every_n_steps: Optimizer steps between drains.

@@ -392,11 +392,10 @@ class PlateauCallback(Callback):
         self._conclude()
 
     def _conclude(self) -> None:
-        artefacts = []
-        if self._folder is not None and self._folder.failure is None:
-            artefacts = self._folder.save(self._history)
-            if self._folder.failure is not None:
-                self._unsupported(f"the history cannot be written: {self._folder.failure}")
+        folder = self._folder
+        artefacts = [] if folder is None else folder.save(self._history)
+        if folder is not None and folder.failure is not None:
+            self._unsupported(f"the history cannot be written: {folder.failure}")
         self._announcer.report(summary(self._current, self.journal, self._history, artefacts))
         self._release()
         self.journal.close()
