@@ -1,0 +1,84 @@
+"""How far a loss has risen above its best, for good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_plateau.core.history import Floats, History, Steps
+from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.statistics import block_medians
+from lightning_plateau.core.trend import finite_values, trend, value_noise
+
+BLOCKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """Where a loss started, was best and is now.
+
+    Attributes:
+        rows: Finite losses.
+        start: The first loss.
+        best: Lowest level of a tenth of the run before the last.
+        now: Level of the last tenth of the run.
+        error: Standard error of ``now − best``.
+        receding: Whether the loss is on its way down again.
+        broke: Whether the losses end in NaN or infinity.
+        explosion_step: First step at which the loss was ten times that of the start; None where
+            it never was, or a loss was negative.
+    """
+
+    rows: int
+    start: float
+    best: float
+    now: float
+    error: float
+    receding: bool
+    broke: bool
+    explosion_step: int | None
+
+    @property
+    def height(self) -> float:
+        """How far the loss lies above its best."""
+        return self.now - self.best
+
+
+NO_RISE = Rise(0, 0.0, 0.0, 0.0, 0.0, False, False, None)
+
+
+def rise(history: History) -> Rise:
+    """Return how far the training loss has risen.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> up = rise(history(loss=[2.0, 1.0, 2.0, 40.0, 900.0, float("inf")]))
+        >>> up.best, up.now, up.broke, up.explosion_step
+        (1.0, 900.0, True, 3)
+    """
+    series = history[LOSS]
+    values = finite_values(series)
+    if len(values) < 3:
+        return NO_RISE
+    levels = block_medians(values, min(BLOCKS, len(values)))
+    best = int(np.argmin(levels[:-1]))
+    after = values[best * len(values) // len(levels) :]
+    tenth = max(1, len(values) // BLOCKS)
+    return Rise(
+        rows=len(values),
+        start=float(values[0]),
+        best=float(levels[best]),
+        now=float(levels[-1]),
+        error=1.77 * value_noise(values[: max(3, len(values) - len(after))]) / tenth**0.5,
+        receding=trend(after).falling and float(levels[-1]) < 0.9 * float(levels[best:].max()),
+        broke=not np.isfinite(series.values[-1]),
+        explosion_step=_explosion(series.steps[np.isfinite(series.values)], values),
+    )
+
+
+def _explosion(steps: Steps, values: Floats) -> int | None:
+    beyond = np.flatnonzero(values > 10 * max(float(values[0]), float(values[:3].min())))
+    if not len(beyond) or values.min() < 0 or values[0] <= 0:
+        return None
+    return int(steps[beyond[0]])

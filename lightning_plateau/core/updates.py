@@ -1,0 +1,136 @@
+"""How far the updates move the weights, relative to the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_plateau.core.history import Floats, History
+from lightning_plateau.core.signal import GRADIENT_NORMS, PARAMETER_NORMS, UPDATE_RATIOS
+from lightning_plateau.core.statistics import finite
+
+ADAPTIVE = frozenset(
+    [
+        "Adam",
+        "AdamW",
+        "Adamax",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Adagrad",
+        "Adadelta",
+        "Rprop",
+        "Adafactor",
+        "SparseAdam",
+        "Lion",
+    ]
+)
+"""Optimizers whose steps do not grow with the gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """Updates of the weights (parameters of two dimensions and more), typical over layers.
+
+    Attributes:
+        rows: Sampled steps.
+        peak: Largest of the per-step medians of ‖Δw‖/‖w‖, the weights as they were at the start.
+        peak_step: The step of ``peak``.
+        typical: Median of the per-step medians of ‖Δw‖/‖w‖ after the first step.
+        growth: By what factor the weights grew at most, in the median over layers.
+        gradient: ‖g‖/‖w‖ at the first sampled step, median over layers.
+        disparity: Largest over smallest ‖g‖/‖w‖ of a layer at that step.
+    """
+
+    rows: int
+    peak: float
+    peak_step: int
+    typical: float
+    growth: float
+    gradient: float
+    disparity: float
+
+
+def weight_updates(history: History) -> Updates | None:
+    """Return how far the updates move the weights; None where it was not measured.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> run = history(
+        ...     {
+        ...         UPDATE_RATIOS: {"fc.weight": [0.2, 0.1, 0.1]},
+        ...         PARAMETER_NORMS: {"fc.weight": [1.0, 4.0, 8.0]},
+        ...     }
+        ... )
+        >>> moved = weight_updates(run)
+        >>> moved.typical, moved.peak, moved.growth
+        (0.1, 0.8, 8.0)
+    """
+    ratios = history[UPDATE_RATIOS]
+    columns = _weights(history, ratios.labels)
+    if not len(ratios) or not columns:
+        return None
+    norms = _aligned(history, columns)
+    values = ratios.values[:, [ratios.labels.index(name) for name in columns]]
+    with np.errstate(all="ignore"):
+        grown = np.minimum(norms / norms[:1], 1e12) if len(norms) else np.ones_like(values)
+        known = len(grown) == len(values)
+        by_start = _medians(values * np.maximum(1.0, grown) if known else values)
+        by_now = _medians(values)
+    if not np.isfinite(by_start).any():
+        return None
+    peak = int(np.nanargmax(by_start))
+    later = finite(by_now[1:]) if len(by_now) > 1 else finite(by_now)
+    gradient, disparity = _relative_gradients(history, columns)
+    sizes = finite(_medians(grown))
+    return Updates(
+        rows=len(values),
+        peak=float(by_start[peak]),
+        peak_step=int(ratios.steps[peak]),
+        typical=float(np.median(later)) if len(later) else float(by_start[peak]),
+        growth=float(sizes.max()) if len(sizes) else 1.0,
+        gradient=gradient,
+        disparity=disparity,
+    )
+
+
+def adaptive(history: History) -> bool:
+    """Whether every optimizer normalizes its steps by the gradients it has seen."""
+    kinds = [optimizer.kind for optimizer in history.profile.optimizers]
+    return bool(kinds) and all(kind in ADAPTIVE for kind in kinds)
+
+
+def _weights(history: History, labels: tuple[str, ...]) -> tuple[str, ...]:
+    shapes = {fact.name: fact.shape for fact in history.profile.parameters}
+    found = tuple(name for name in labels if len(shapes.get(name, ())) >= 2)
+    return found or tuple(name for name in labels if not name.endswith("bias"))
+
+
+def _aligned(history: History, columns: tuple[str, ...]) -> Floats:
+    """Return the norms of ``columns`` at the steps of the update ratios, first row included."""
+    norms, ratios = history[PARAMETER_NORMS], history[UPDATE_RATIOS]
+    if not set(columns) <= set(norms.labels) or not np.array_equal(norms.steps, ratios.steps):
+        return np.empty((0, len(columns)))
+    return np.asarray(norms.values[:, [norms.labels.index(name) for name in columns]])
+
+
+def _medians(values: Floats) -> Floats:
+    """Return the median of each row over what is finite: weights that were zero are left out."""
+    rows = [finite(row) for row in values]
+    return np.array([float(np.median(row)) if len(row) else np.nan for row in rows])
+
+
+def _relative_gradients(history: History, columns: tuple[str, ...]) -> tuple[float, float]:
+    gradients, norms = history[GRADIENT_NORMS], history[PARAMETER_NORMS]
+    both = [name for name in columns if name in gradients.labels and name in norms.labels]
+    if not len(gradients) or not len(norms) or not both:
+        return float("nan"), 1.0
+    first = np.array([gradients.values[0, gradients.labels.index(name)] for name in both])
+    size = np.array([norms.values[0, norms.labels.index(name)] for name in both])
+    with np.errstate(all="ignore"):
+        relative = finite(first / size)
+    relative = relative[relative > 0]
+    if not len(relative):
+        return float("nan"), 1.0
+    return float(np.median(relative)), float(min(1e300, relative.max() / relative.min()))

@@ -1,0 +1,91 @@
+"""LP402: the loss goes up, and stays there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.history import History
+from lightning_plateau.core.rise import Rise, rise
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import LOSS
+
+
+@dataclass(frozen=True)
+class DivergingLoss(Rule):
+    """The training loss goes up, and stays there.
+
+    What it detects:
+        The level of the last tenth of the run lies half above the lowest level before, by more than
+        the noise explains and by a fifth of the first loss at least, and is not coming down again.
+        In runs of a few steps, which give no levels, a tenfold loss counts.
+
+    Why it matters:
+        What was learned is being lost. Left alone, it ends in infinity and NaN.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> import numpy as np
+        >>> losses = np.concatenate([np.linspace(2, 1, 50), np.linspace(1, 6, 50)])
+        >>> DivergingLoss().check(history(loss=losses)).message
+        'the loss rose from 1.092 to 5.541 and does not come down'
+        >>> DivergingLoss().check(history(loss=losses[:50])) is None
+        True
+
+    Remedies:
+        roll-back returns to the best weights, with a smaller learning rate; decay-learning-rate and
+        clip-gradients keep it from happening again.
+
+    Known limitations:
+        A term of the loss that the program makes heavier in the course of training (the annealed
+        divergence of a variational autoencoder) looks the same. Runs with more than one optimizer
+        are not judged.
+
+    References:
+        Zhang et al., 2021, AutoTrainer (ICSE). Godbole et al., 2023, Deep Learning Tuning Playbook.
+    """
+
+    code: ClassVar[str] = "LP402"
+    name: ClassVar[str] = "diverging-loss"
+    symptom: ClassVar[bool] = True
+    requires: ClassVar = (LOSS,)
+    explains: ClassVar = ("LP401",)
+    remedies: ClassVar = ("roll-back", "decay-learning-rate", "clip-gradients", "stop-training")
+    why: ClassVar[str] = "what was learned is being lost, and the end of it is NaN"
+
+    least_ratio: float = 1.5
+    least_share_of_start: float = 0.2
+    least_errors: float = 4.0
+    few_rows: int = 20
+    few_rows_ratio: float = 10.0
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault where the loss has risen for good."""
+        up = rise(history)
+        if up.rows == 0 or len(history.profile.optimizers) > 1 or up.receding:
+            return None
+        if not (self._rose_at_once(up) if up.rows < self.few_rows else self._rose(up)):
+            return None
+        ended = "and then ceased to be finite" if up.broke else "and does not come down"
+        return self.finding(
+            history,
+            0.95 if up.broke or up.height > 2 * abs(up.start) else 0.8,
+            f"the loss rose from {up.best:.4g} to {up.now:.4g} {ended}",
+            evidence=(
+                Evidence("level of the loss now", up.now, self.least_ratio * abs(up.best)),
+                Evidence("rise", up.height, self.least_errors * up.error, unit="loss"),
+            ),
+        )
+
+    def _rose(self, up: Rise) -> bool:
+        size = max(
+            (self.least_ratio - 1) * abs(up.best),
+            self.least_share_of_start * abs(up.start),
+            self.least_errors * up.error,
+        )
+        return up.height > size
+
+    def _rose_at_once(self, up: Rise) -> bool:
+        size = max(abs(up.start), abs(up.best))
+        return size > 0 and up.height > (self.few_rows_ratio - 1) * size

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lightning_plateau.core.profile import OptimizerFact, Profile
+from lightning_plateau.rules.diverging_loss import DivergingLoss
+from lightning_plateau.testing import history
+from tests.rules.curves import HEALTHY, Curve, curve
+
+RULE = DivergingLoss()
+INF, NAN = float("inf"), float("nan")
+DIVERGING: dict[str, Curve] = {
+    "from the start": lambda t, n: 2.3 * np.exp(3 * t),
+    "after it was good": lambda t, n: 2.3 - 2 * t + 9 * np.clip(t - 0.6, 0, 1),
+    "a leap, and there it stays": lambda t, n: 1.0 + 4.0 * (t > 0.5) + n(0, 0.2, t.shape),
+    "huge": lambda t, n: 1e10 * (1 + 3 * t + n(0, 0.1, t.shape)),
+    "negative": lambda t, n: -3 + 6 * np.abs(t - 0.4) + n(0, 0.1, t.shape),
+}
+
+
+@pytest.mark.parametrize("steps", [30, 300, 3000])
+@pytest.mark.parametrize("kind", DIVERGING)
+def test_diverging(kind: str, steps: int) -> None:
+    assert RULE.check(history(loss=curve(DIVERGING[kind], steps))) is not None
+
+
+@pytest.mark.parametrize("steps", [30, 300, 3000])
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_healthy(kind: str, steps: int) -> None:
+    found = [RULE.check(history(loss=curve(HEALTHY[kind], steps, seed))) for seed in range(5)]
+    assert not any(found)
+
+
+@pytest.mark.parametrize(
+    ("losses", "diverges"),
+    [
+        ([], False),
+        ([2.3], False),
+        ([NAN] * 50, False),
+        ([2.3, 2.9, 2.1, 2.5], False),
+        ([2.3, 30.0, 900.0, 5e4, INF, NAN], True),
+        ([2.3, 2.2, 2.1, 9e3], True),
+        ([1.0, 1e9, 2.3, 2.3, 2.3, 2.2], False),
+        ([2.3] * 200, False),
+        ([0.0] * 200, False),
+    ],
+)
+def test_short_and_odd_runs(losses: list[float], diverges: bool) -> None:
+    assert (RULE.check(history(loss=losses)) is not None) is diverges
+
+
+def test_two_optimizers_are_not_judged() -> None:
+    adversaries = Profile(optimizers=(OptimizerFact("Adam"), OptimizerFact("Adam")))
+    assert RULE.check(history(loss=np.linspace(1, 9, 100), profile=adversaries)) is None
