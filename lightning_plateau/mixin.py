@@ -10,6 +10,8 @@ from torch import Tensor
 from lightning_plateau.callback import PlateauCallback
 from lightning_plateau.recording.profile import Hints
 
+_LIGHTNING = ("lightning", "pytorch_lightning")
+
 
 class Plateau:
     """What a module says to the watcher of its training; silent where nobody watches."""
@@ -59,11 +61,8 @@ class PlateauMixin:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check that the mixin's hooks are not hidden by those of LightningModule."""
         super().__init_subclass__(**kwargs)
-        if cls.configure_callbacks is not PlateauMixin.configure_callbacks and not any(
-            "configure_callbacks" in vars(base)
-            for base in cls.__mro__[: cls.__mro__.index(PlateauMixin)]
-            if base.__module__.split(".")[0] not in ("lightning", "pytorch_lightning")
-        ):
+        before = cls.__mro__[: cls.__mro__.index(PlateauMixin)]
+        if any(base.__module__.partition(".")[0] in _LIGHTNING for base in before):
             raise TypeError(
                 f"{cls.__name__} must name PlateauMixin before LightningModule among its bases: "
                 f"class {cls.__name__}(PlateauMixin, LightningModule)"
