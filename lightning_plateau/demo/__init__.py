@@ -1,6 +1,14 @@
 """The embedded demo: real images, a planted fault, no download; untreated against treated."""
 
 from lightning_plateau.demo.faults import FAULTS, find_fault
-from lightning_plateau.demo.run import DemoResult, check_extras, describe_faults, run_demo
+from lightning_plateau.demo.run import DemoResult, check_extras, describe_faults, run_demo, train
 
-__all__ = ["FAULTS", "DemoResult", "check_extras", "describe_faults", "find_fault", "run_demo"]
+__all__ = [
+    "FAULTS",
+    "DemoResult",
+    "check_extras",
+    "describe_faults",
+    "find_fault",
+    "run_demo",
+    "train",
+]

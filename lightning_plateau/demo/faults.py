@@ -66,8 +66,8 @@ def healthy() -> Training:
 
 
 def learning_rate_too_high() -> Training:
-    """SGD with momentum 0.9 and a learning rate of 5, where 0.05 would do."""
-    return _training(Classifier(convolutional(), sgd(5.0)))
+    """SGD with momentum 0.9 and a learning rate of 0.5, where 0.05 would do."""
+    return _training(Classifier(convolutional(), sgd(0.5)))
 
 
 def exploding_gradients() -> Training:

@@ -100,7 +100,9 @@ def run_demo(
     for name, used, place in trainings:
         show(f"\n=== training, policy {used!r}, seed {seed}")
         callbacks[name] = PlateauCallback(policy=used, dirpath=str(_emptied(place)))
-        results[name] = _train(planted, callbacks[name], seed, epochs, progress_bar)
+        results[name] = train(
+            planted, callbacks[name], seed=seed, epochs=epochs, progress_bar=progress_bar
+        )
     callback = callbacks["treated"]
     plot = save_overview(folder / "overview.png", callback.history, callback.journal)
     result = DemoResult(results["untreated"], results["treated"], callback, folder)
@@ -115,10 +117,15 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _train(
-    fault: Fault, callback: PlateauCallback, seed: int, epochs: int | None, progress_bar: bool
+def train(
+    fault: Fault,
+    callback: PlateauCallback,
+    *,
+    seed: int = 1,
+    epochs: int | None = None,
+    progress_bar: bool = False,
 ) -> float:
-    """Train from ``seed`` and return the accuracy on the test images."""
+    """Train once from ``seed``, watched by ``callback``, return the test accuracy, 0 … 1."""
     with _calm():
         torch.manual_seed(seed)
         training = fault.build()
