@@ -64,4 +64,5 @@ def _running_median(values: Floats) -> Floats:
     known = np.isfinite(windows).any(axis=1)
     median = np.full(len(values), np.nan)
     median[known] = np.nanmedian(windows[known], axis=1)
-    return median
+    # Where the series has a gap the line has one, and does not invent what was there.
+    return np.where(np.isfinite(values), median, np.nan)

@@ -161,9 +161,11 @@ def _rates(axes: Axes, history: History) -> None:
             color=BLACK,
             lw=1.4,
             alpha=1 - 0.14 * index,
-            label=label,
+            label=f"group {label}",
         )
     _scale(axes, rates.values.ravel())
+    if axes.get_yscale() == "linear":
+        axes.set_ylim(0, max(axes.get_ylim()[1], 1e-12))
     axes.set_ylabel("learning rate")
 
 
@@ -209,9 +211,10 @@ def _furnish(axes: Axes, history: History, shown: tuple[Event, ...]) -> None:
             axes.axvline(step, color="#efefef", lw=0.8, zorder=0)
     for event in shown:
         axes.axvline(event.step, color=EVENT_COLOURS[event.kind], lw=1, ls=":", zorder=1)
-    if axes.get_legend_handles_labels()[1]:
+    drawn = axes.get_legend_handles_labels()[1]
+    if drawn and drawn != ["group 0"]:
         axes.legend(loc="best", fontsize=8, frameon=False)
-    else:
+    elif not drawn:
         axes.text(
             0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center", color=GREY
         )

@@ -24,6 +24,7 @@ __all__ = ["explain_finding", "full_report", "one_line", "summary"]
 
 MOST_LINES = 20
 MOST_CAUSES = 3
+MOST_TREATMENTS = 3
 WIDTH = 100
 _LABEL = 10
 
@@ -135,7 +136,7 @@ def _summary_lines(
     if hidden > 0:
         lines.append(f"+ {hidden} more: lightning-plateau report {folder or 'RUN'} --all")
     lines += _found_before(state, width)
-    lines += _tried(state.treatments, width)
+    lines += _tried(state.treatments, width, min(2, most))
     lines += _next_time(state, width)
     if state.remarks:
         names = ", ".join(f"{f.code} {f.name}" for f in state.remarks)
@@ -206,11 +207,11 @@ def _found_before(state: Assessment, width: int) -> list[str]:
     return wrapped(names, width, label=_label("had"), most=1)
 
 
-def _tried(treatments: Sequence[Treatment], width: int, most: int = 3) -> list[str]:
+def _tried(treatments: Sequence[Treatment], width: int, most: int) -> list[str]:
     lines: list[str] = []
-    for treatment in treatments[-most:]:
+    for treatment in treatments[-MOST_TREATMENTS:]:
         label = _label("" if lines else "tried")
-        lines += wrapped(_treatment(treatment), width, label=label, most=1)
+        lines += wrapped(_treatment(treatment), width, label=label, most=most)
     return lines
 
 
@@ -228,9 +229,10 @@ def _next_time(state: Assessment, width: int) -> list[str]:
     """Say what to change, so that the next run needs no treatment."""
     if state.health is Health.HEALTHY:
         return []
+    treated = {t.intervention.code for t in state.treatments if t.helped}
     lines: list[str] = []
     for finding in state.passed:
-        if finding.fix:
+        if finding.fix and finding.code in treated:
             label = _label("" if lines else "do")
             lines += wrapped(f"for {finding.code}: {finding.fix}", width, label=label, most=1)
     return lines[:2]

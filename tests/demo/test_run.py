@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from lightning_plateau import cli
 from lightning_plateau.callback import PlateauCallback
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.demo import FAULTS, describe_faults, run_demo, train
+from lightning_plateau.demo.run import DEFAULT_FAULT
 from lightning_plateau.report.terminal import summary
 
 
@@ -56,6 +58,10 @@ def test_the_files_of_both_runs_are_written_anew_each_time(tmp_path, capsys):
 def test_no_epochs_are_refused(epochs, tmp_path):
     with pytest.raises(ValueError, match=f"at least 1, but is {epochs}"):
         run_demo("healthy", epochs=epochs, out=tmp_path)
+
+
+def test_the_command_has_the_default_of_the_function():
+    assert cli._parser().parse_args(["demo"]).fault == DEFAULT_FAULT
 
 
 def test_every_fault_is_described():
