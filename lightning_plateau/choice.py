@@ -122,12 +122,11 @@ def choose(
     past: Past,
     step: int,
     obstacles: Mapping[str, str] | None = None,
-    broken: bool = False,
+    urgent: bool = False,
 ) -> Choice:
     """Choose the remedy to try next, if any. A pure function.
 
-    The remedies of a cause come before those of its symptoms. Where the run is broken, remedies
-    that restore its state come before all others, at once: nothing else mends what was destroyed.
+    The remedies of a cause come before those of its symptoms.
 
     Args:
         findings: What is wrong now, the most probable cause first.
@@ -136,7 +135,7 @@ def choose(
         past: What was done so far.
         step: Optimizer step.
         obstacles: Why a remedy cannot work in this run, by its name.
-        broken: Whether what the run had learned is destroyed.
+        urgent: Whether the run is worth nothing as it is, so that waiting gains nothing.
 
     Example:
         >>> choose((), Policy.auto(), {}, Past(), 100).remedy is None
@@ -145,12 +144,12 @@ def choose(
     permitted = policy.permitted(catalogue)
     fault = _certain_fault(findings, catalogue)
     situation = _Situation(policy, catalogue, permitted, past, obstacles or {}, fault)
-    waiting = _wait(policy, past, step, broken=broken)
+    waiting = _wait(policy, past, step, urgent=urgent)
     if waiting:
         return Choice(waiting=waiting)
     withheld: list[Withheld] = []
     rehearsed: set[str] = set()
-    for finding, name in _in_order(findings, situation, broken=broken):
+    for finding, name in _in_order(findings, situation):
         if finding.code in rehearsed:
             continue
         reason = _reason_against(finding, name, situation)
@@ -162,12 +161,12 @@ def choose(
     return Choice(withheld=tuple(withheld))
 
 
-def _wait(policy: Policy, past: Past, step: int, *, broken: bool) -> str:
+def _wait(policy: Policy, past: Past, step: int, *, urgent: bool) -> str:
     trial = past.on_trial
     if trial is not None:
         return f"{trial.remedy} is on trial since step {trial.step}"
     last = past.last_step
-    if last is not None and step - last < policy.cooldown_steps and not broken:
+    if last is not None and step - last < policy.cooldown_steps and not urgent:
         return f"{policy.cooldown_steps} steps must pass after step {last}"
     return ""
 
@@ -191,15 +190,10 @@ def _mends(name: str, catalogue: Catalogue) -> bool:
     return remedy is not None and not remedy.final and remedy.safety is not Safety.ADVICE
 
 
-def _in_order(
-    findings: Sequence[Finding], situation: _Situation, *, broken: bool
-) -> list[tuple[Finding, str]]:
+def _in_order(findings: Sequence[Finding], situation: _Situation) -> list[tuple[Finding, str]]:
     """Return what may be tried for what: causes before symptoms, each in the order of its list."""
     causes_first = sorted(findings, key=lambda finding: bool(finding.explained_by))
-    pairs = [(f, name) for f in causes_first for name in _candidates(f, situation)]
-    if broken:
-        pairs.sort(key=lambda pair: not situation.catalogue[pair[1]].keeps_state)
-    return pairs
+    return [(f, name) for f in causes_first for name in _candidates(f, situation)]
 
 
 def _candidates(finding: Finding, situation: _Situation) -> tuple[str, ...]:
@@ -211,7 +205,12 @@ def _candidates(finding: Finding, situation: _Situation) -> tuple[str, ...]:
 
 
 def _broken(outcome: Outcome) -> bool:
-    """Whether the loss was not finite at the end: then the remedy may have been too weak."""
+    """Whether the remedy may only have been too weak.
+
+    So it is where the loss was not finite at the end, and where the run had begun again.
+    """
+    if outcome.before.get("begun_again"):
+        return True
     finite = outcome.after.get("finite", 1.0)
     return isinstance(finite, float) and finite < 0.5
 

@@ -20,6 +20,8 @@ from lightning_plateau.snapshot import Snapshot
 KEPT = 2
 LATEST = 10
 DESTROYED = 10.0
+LEARNED = 0.05
+"""Share by which the loss must have fallen for something to have been learned."""
 
 
 @dataclass
@@ -130,6 +132,23 @@ class Run:
             return True
         start = float(np.median(first))
         return float(np.median(finite)) > start + DESTROYED * abs(start)
+
+    @property
+    def worthless(self) -> bool:
+        """Whether the run, as it is now, is worth no more than the weights that it began with.
+
+        The latest losses are not finite, or not materially below that of the first step: nothing
+        was learned yet, or it is lost. Such a run loses nothing when it goes back.
+        """
+        losses = self.history[LOSS].values
+        finite = losses[np.isfinite(losses)]
+        latest = losses[-LATEST:]
+        if len(losses) < LATEST or len(finite) == 0:
+            return False
+        if 2 * np.isfinite(latest).sum() < len(latest):
+            return True
+        first, now = float(finite[0]), float(np.nanmedian(latest))
+        return now > first - LEARNED * abs(first)
 
     def refresh(self, history: History) -> None:
         """Take what was recorded since, and let an adaptive limit of clipping follow it."""

@@ -128,8 +128,11 @@ class Treatment:
 
     @property
     def skipped_steps(self) -> tuple[int, ...]:
-        """Steps that were skipped and told of: for the run they never were."""
-        return self._skipped
+        """Steps that were skipped and told of: for the run they never were.
+
+        Not so where every step is skipped: then the run itself is broken.
+        """
+        return () if self._run.broken else self._skipped
 
     @property
     def on_trial(self) -> bool:
@@ -150,10 +153,9 @@ class Treatment:
         """Judge the trial under way, or choose what to try next.
 
         Args:
-            history: What was recorded so far.
+            history: What was recorded so far, as ``tell_skipped`` was given it.
             findings: What is wrong now, the most probable cause first.
         """
-        self._run.refresh(history)
         if self._trial is not None:
             outcome = self._trial.judge(history, findings)
             if outcome is not None:
@@ -167,12 +169,13 @@ class Treatment:
 
     def tell_skipped(self, history: History, findings: Sequence[Finding]) -> bool:
         """Write down the steps that were skipped since; return whether there were any."""
+        self._run.refresh(history)
         series = history[SKIPPED_STEPS]
         steps = series.steps[np.nan_to_num(series.values) > 0]
         new = tuple(int(step) for step in steps if int(step) not in set(self._skipped))
         codes = {finding.code for finding in findings}
         code = next((code for code in NON_FINITE_CODES if code in codes), None)
-        if not new or code is None:
+        if not new or code is None or self._run.broken:
             return False
         self._skipped = (*self._skipped, *new)
         number = self._next_number
@@ -207,7 +210,7 @@ class Treatment:
             Past(unsafe, outcomes),
             self.step,
             self._obstacles(),
-            self._run.broken,
+            urgent=self._run.worthless,
         )
         for withheld in choice.withheld:
             self._tell_withheld(withheld)
@@ -262,7 +265,6 @@ class Treatment:
 
     def end(self, history: History, findings: Sequence[Finding]) -> None:
         """Close the trial under way: training has ended."""
-        self._run.refresh(history)
         if self._trial is not None:
             trial, self._trial = self._trial, None
             outcome = trial.judge(history, findings)

@@ -99,6 +99,14 @@ class Comparison:
             return self.after.is_finite and not self.before.is_finite
         return self._rise < 0 and self._material
 
+    @property
+    def fresh_verdict(self) -> tuple[Verdict, str]:
+        """Return how the trial of a run ends that began again: nothing but learning counts."""
+        first, now = f"{self.before.loss:.4g}", f"{self.after.loss:.4g}"
+        if self.better:
+            return Verdict.KEPT, f"begun again, the loss fell from {first} to {now}"
+        return Verdict.REVERTED, f"begun again, the loss went from {first} to {now}: no gain"
+
     def verdict(self, remedy: Remedy, code: str, *, still_found: bool) -> tuple[Verdict, str]:
         """Return how the trial ends, and one sentence that says why."""
         change = f"the loss went from {self.before.loss:.4g} to {self.after.loss:.4g}"
@@ -126,6 +134,8 @@ class Trial:
         before: The loss before it.
         probation_steps: Optimizer steps to watch.
         snapshot: The state before it; None where there is none.
+        fresh: Whether the run began again from its first weights with the remedy. Such a trial is
+            kept only where the loss falls below that of the first step.
     """
 
     def __init__(
@@ -136,6 +146,7 @@ class Trial:
         before: Level,
         probation_steps: int,
         snapshot: Snapshot | None = None,
+        fresh: bool = False,
     ) -> None:
         self.remedy = remedy
         self.intervention = intervention
@@ -143,12 +154,16 @@ class Trial:
         self.before = before
         self.probation_steps = probation_steps
         self.snapshot = snapshot
+        self.fresh = fresh
 
     @classmethod
     def start(
         cls, run: Run, remedy: Remedy, finding: Finding, number: int, probation_steps: int
     ) -> Trial:
         """Apply ``remedy`` to ``run`` and begin to watch.
+
+        A run that is worth nothing goes back to the last state that was well, or else to its first
+        weights, where they are kept: what it has become would hide that the remedy is right.
 
         Args:
             run: The run, whose ``history`` is up to date.
@@ -161,12 +176,20 @@ class Trial:
         needs_snapshot = not (harmless or remedy.keeps_state)
         copied = needs_snapshot and all(a.obstacle("roll-back") is None for a in run.adapters)
         snapshot = Snapshot.take(run) if copied else None
-        losses = run.history[LOSS].until(run.step).tail(_width(probation_steps)).values
+        losses = run.history[LOSS].until(run.step)
+        before = Level.of(losses.tail(_width(probation_steps)).values)
         change = remedy.apply(run)
-        intervention = Intervention(
-            number, run.step, remedy.name, finding.code, change.before, change.after
-        )
-        return cls(remedy, intervention, change, Level.of(losses), probation_steps, snapshot)
+        values = [dict(change.before), dict(change.after)]
+        target = run.snapshots.latest(before=run.step)
+        fresh = False
+        if snapshot is not None and target is not None and run.worthless:
+            target.restore(run, schedule=False)
+            fresh = target is run.snapshots.initial
+            sound = losses.until(max(1, target.step)).tail(_width(probation_steps))
+            before = Level.of(sound.values)
+            values[0]["state_of_step"], values[1]["state_of_step"] = run.step, target.step
+        made = Intervention(number, run.step, remedy.name, finding.code, values[0], values[1])
+        return cls(remedy, made, change, before, probation_steps, snapshot, fresh)
 
     @property
     def step(self) -> int:
@@ -185,9 +208,12 @@ class Trial:
             return None
         comparison = self._compare(history)
         still_found = any(f.code == self.intervention.code for f in findings)
-        verdict, reason = comparison.verdict(
-            self.remedy, self.intervention.code, still_found=still_found
-        )
+        if self.fresh:
+            verdict, reason = comparison.fresh_verdict
+        else:
+            verdict, reason = comparison.verdict(
+                self.remedy, self.intervention.code, still_found=still_found
+            )
         return self._outcome(history.step, verdict, reason, comparison)
 
     def _is_over(self, steps: Any, losses: Any) -> bool:
@@ -217,6 +243,8 @@ class Trial:
     def _outcome(self, step: int, verdict: Verdict, reason: str, comparison: Comparison) -> Outcome:
         made = self.intervention
         before, after = comparison.before.plain, comparison.after.plain
+        if self.fresh:
+            before["begun_again"] = True
         return Outcome(made.number, step, made.remedy, made.code, verdict, reason, before, after)
 
     def settle(self, run: Run, outcome: Outcome, history: History) -> None:
@@ -240,6 +268,7 @@ class Trial:
             "before": asdict(self.before),
             "probation_steps": self.probation_steps,
             "snapshot": None if self.snapshot is None else self.snapshot.state_dict(),
+            "fresh": self.fresh,
         }
 
     @classmethod
@@ -264,6 +293,7 @@ class Trial:
             Level(**state["before"]),
             state["probation_steps"],
             None if snapshot is None else Snapshot.from_state_dict(snapshot),
+            state["fresh"],
         )
 
 

@@ -68,15 +68,12 @@ def test_a_symptom_waits_for_its_cause() -> None:
     assert name_of(pick(symptom, found("LP406"))) == "roll-back"
 
 
-def test_a_broken_run_is_restored_first_and_at_once() -> None:
-    symptom = found("LP201", "skip-step", "roll-back", explained_by="LP406")
+def test_a_run_that_is_worth_nothing_does_not_wait() -> None:
     cause = found("LP406", "decay-learning-rate")
     policy = Policy(safety="unsafe", cooldown_steps=10**6)
     done = past(("clip-gradients", "LP303", REVERTED))
-    choice = pick(cause, symptom, policy=policy, done=done, broken=True)
-    assert name_of(choice) == "roll-back"
-    assert choice.finding is symptom
-    assert pick(cause, symptom, policy=policy, done=done).waiting
+    assert name_of(pick(cause, policy=policy, done=done, urgent=True)) == "decay-learning-rate"
+    assert pick(cause, policy=policy, done=done).waiting
 
 
 def test_what_was_too_weak_for_a_broken_run_is_tried_harder() -> None:
@@ -84,9 +81,9 @@ def test_what_was_too_weak_for_a_broken_run_is_tried_harder() -> None:
     trials: list[tuple[str, str, Verdict | None]] = []
     for level in CATALOGUE["roll-back"].levels:
         done = past(*trials, finite=0.1)
-        assert pick(broken, done=done, broken=True).remedy == CATALOGUE["roll-back"](**level)
+        assert pick(broken, done=done, urgent=True).remedy == CATALOGUE["roll-back"](**level)
         trials.append(("roll-back", "LP201", REVERTED))
-    assert name_of(pick(broken, done=past(*trials, finite=0.1), broken=True)) == "stop-training"
+    assert name_of(pick(broken, done=past(*trials, finite=0.1), urgent=True)) == "stop-training"
     assert name_of(pick(broken, done=past(trials[0], finite=1.0))) == "stop-training"
 
 
@@ -156,7 +153,7 @@ def test_what_was_reverted_is_not_tried_again_for_the_same_fault() -> None:
 
 def test_a_fault_that_comes_back_is_treated_harder_twice_and_then_given_up() -> None:
     trials: list[tuple[str, str, Verdict | None]] = []
-    for factor in (0.5, 0.25, 0.1):
+    for factor in (None, 0.25, 0.1):
         choice = pick(DIVERGING, done=past(*trials))
         assert choice.remedy == DecayLearningRate(factor=factor)
         trials.append(("decay-learning-rate", "LP402", KEPT))
@@ -183,7 +180,7 @@ def test_what_stands_guard_already_is_not_put_there_twice() -> None:
 
 def test_an_unfinished_trial_may_be_repeated() -> None:
     done = past(("decay-learning-rate", "LP402", Verdict.UNFINISHED))
-    assert pick(DIVERGING, done=done).remedy == DecayLearningRate(factor=0.5)
+    assert pick(DIVERGING, done=done).remedy == DecayLearningRate()
 
 
 def test_a_dry_run_chooses_each_remedy_once() -> None:

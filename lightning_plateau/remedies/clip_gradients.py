@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from lightning_plateau.clipping import usual_norm
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 
+CUSTOMARY = 1.0
 _SETTINGS = ("clip_norm", "clip_share")
 
 
@@ -23,6 +24,7 @@ class ClipGradients(Remedy):
         From then on, gradients of an optimizer with a larger L2 norm than the limit are scaled down
         to it; smaller ones are not touched. The limit is the median of the last 200 sound norms of
         the run, recorded before clipping and without spikes, and is derived anew at each diagnosis.
+        In a run that was never sound it is 1, the customary limit.
         The Trainer's own clipping, where it is on, comes afterwards: the smaller limit holds.
 
     When it helps:
@@ -65,8 +67,6 @@ class ClipGradients(Remedy):
             return "there is no optimizer"
         if None not in reasons:
             return str(reasons[0])
-        if self.limit is None and usual_norm(run.history) is None:
-            return "too few sound gradient norms are recorded to derive a limit from"
         return None
 
     def apply(self, run: Any) -> Change:
@@ -76,12 +76,11 @@ class ClipGradients(Remedy):
         if self.limit is not None:
             after = {"clip_norm": self.limit, "clip_share": None}
         else:
-            usual = usual_norm(run.history)
+            usual = None if run.worthless else usual_norm(run.history)
             if usual is None:
-                raise ValueError(
-                    "a limit can be derived from 20 sound gradient norms, not from less"
-                )
-            after = {"clip_norm": self.share * usual, "clip_share": self.share}
+                after = {"clip_norm": self.share * CUSTOMARY, "clip_share": None}
+            else:
+                after = {"clip_norm": self.share * usual, "clip_share": self.share}
         run.guard.settings = replace(settings, **after)
         return Change({"clip_norm": before["clip_norm"]}, {"clip_norm": after["clip_norm"]}, before)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lightning_plateau.core.remedy import Change, Remedy, Safety
+from lightning_plateau.core.step_length import shortening
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class DecayLearningRate(Remedy):
     """Multiply the learning rate of every group by a factor.
 
     Args:
-        factor: What the learning rates are multiplied by, above 0.
+        factor: What the learning rates are multiplied by, above 0; None derives it from how far
+            the first update moved the weights, 0.5 at most.
 
     What it changes:
         The learning rates, and all that the schedule is made of: base, initial, largest and
@@ -45,12 +47,12 @@ class DecayLearningRate(Remedy):
 
     name: ClassVar[str] = "decay-learning-rate"
     safety: ClassVar[Safety] = Safety.UNSAFE
-    levels: ClassVar = ({"factor": 0.5}, {"factor": 0.25}, {"factor": 0.1})
+    levels: ClassVar = ({"factor": None}, {"factor": 0.25}, {"factor": 0.1})
 
-    factor: float = 0.5
+    factor: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.factor < float("inf"):
+        if self.factor is not None and not 0.0 < self.factor < float("inf"):
             raise ValueError(f"factor must be a positive finite number, but is {self.factor}")
 
     def obstacle(self, run: Any) -> str | None:
@@ -63,7 +65,8 @@ class DecayLearningRate(Remedy):
     def apply(self, run: Any) -> Change:
         """Scale the learning rates."""
         before = run.learning_rates
-        undo = [adapter.scale_learning_rate(self.factor) for adapter in run.adapters]
+        factor = self.factor or shortening(run.history) or 0.5
+        undo = [adapter.scale_learning_rate(factor) for adapter in run.adapters]
         return Change(before, run.learning_rates, {"learning_rates": undo})
 
     def revert(self, run: Any, change: Change) -> None:
