@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import Comparison, closing, comparisons
@@ -13,6 +14,25 @@ AGREEMENT = 0.1
 
 
 def chance_loss(history: History) -> float | None:
+    """Return the loss of the best constant guess; None where unknown. See ``guessing``.
+
+    Example:
+        >>> chance_loss(History()) is None
+        True
+    """
+    guess = guessing(history)
+    return guess.loss if guess is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The loss of the best constant guess, and of how many classes; 0 classes for numbers."""
+
+    loss: float
+    classes: int = 0
+
+
+def guessing(history: History) -> Guess | None:
     """Return the loss of the best constant guess, from the loss call; None where unknown.
 
     It is ln K for K classes of equal frequency, the entropy of the targets' mean for a binary
@@ -26,8 +46,8 @@ def chance_loss(history: History) -> float | None:
         >>> fc = Operation(0, "linear", operands=(x, weight), shape=(8, 10))
         >>> logits, y = Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,))
         >>> loss = Operation(1, "cross_entropy", operands=(logits, y))
-        >>> round(chance_loss(history(tapes=[Tape(0, (fc, loss), root=1)])), 4)
-        2.3026
+        >>> guessing(history(tapes=[Tape(0, (fc, loss), root=1)]))
+        Guess(loss=2.302585092994046, classes=10)
     """
     known = [
         found
@@ -82,18 +102,19 @@ def _uses(operation: Operation, index: int) -> bool:
     return any(o.source == "operation" and o.index == index for o in operation.operands)
 
 
-def _guess(latest: Comparison, seen: Iterable[Comparison]) -> float | None:
+def _guess(latest: Comparison, seen: Iterable[Comparison]) -> Guess | None:
     name, shape = latest.operation.name, latest.prediction.shape
     if name in CLASS_LOSSES:
-        return math.log(max(2, shape[1] if len(shape) > 1 else shape[0])) if shape else None
+        classes = shape[1] if len(shape) > 1 else max(shape, default=0)
+        return Guess(math.log(classes), classes) if classes > 1 else None
     moments = _pooled([one.target.statistics for one in seen])
     if moments is None or len(latest.operation.operands) > 2:
         return None
     mean, variance = moments
     if name.startswith("binary_cross_entropy"):
-        return _binary_entropy(mean) if 0.0 < mean < 1.0 else None
+        return Guess(_binary_entropy(mean), 2) if 0.0 < mean < 1.0 else None
     if (name == "mse_loss" or latest.by_hand) and variance > 0:
-        return variance
+        return Guess(variance)
     return None
 
 

@@ -35,8 +35,7 @@ class Updates:
 
     Attributes:
         rows: Sampled steps.
-        peak: Largest of the per-step medians of ‖Δw‖/‖w‖, the weights as they were at the start.
-        peak_step: The step of ``peak``.
+        by_step: Step and per-step median of ‖Δw‖/‖w‖, the weights as they were at the start.
         typical: Median of the per-step medians of ‖Δw‖/‖w‖ after the first step.
         growth: By what factor the weights grew at most, in the median over layers.
         gradient: ‖g‖/‖w‖ at the first sampled step, median over layers.
@@ -44,12 +43,21 @@ class Updates:
     """
 
     rows: int
-    peak: float
-    peak_step: int
+    by_step: tuple[tuple[int, float], ...]
     typical: float
     growth: float
     gradient: float
     disparity: float
+
+    @property
+    def peak(self) -> float:
+        """Largest of the per-step medians."""
+        return max(size for _, size in self.by_step)
+
+    def first_beyond(self, limit: float) -> tuple[int, float]:
+        """Return step and size of the first update of at least ``limit``, else of the largest."""
+        large = (update for update in self.by_step if update[1] >= limit)
+        return next(large, max(self.by_step, key=lambda update: update[1]))
 
 
 def weight_updates(history: History) -> Updates | None:
@@ -78,17 +86,16 @@ def weight_updates(history: History) -> Updates | None:
         known = len(grown) == len(values)
         by_start = _medians(values * np.maximum(1.0, grown) if known else values)
         by_now = _medians(values)
-    if not np.isfinite(by_start).any():
+    known_rows = np.flatnonzero(np.isfinite(by_start))
+    if not len(known_rows):
         return None
-    peak = int(np.nanargmax(by_start))
     later = finite(by_now[1:]) if len(by_now) > 1 else finite(by_now)
     gradient, disparity = _relative_gradients(history, columns)
     sizes = finite(_medians(grown))
     return Updates(
         rows=len(values),
-        peak=float(by_start[peak]),
-        peak_step=int(ratios.steps[peak]),
-        typical=float(np.median(later)) if len(later) else float(by_start[peak]),
+        by_step=tuple((int(ratios.steps[row]), float(by_start[row])) for row in known_rows),
+        typical=float(np.median(later)) if len(later) else float(by_start[known_rows[0]]),
         growth=float(sizes.max()) if len(sizes) else 1.0,
         gradient=gradient,
         disparity=disparity,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.chance import Guess, guessing
 from lightning_plateau.core.finding import Evidence, Finding
-from lightning_plateau.core.history import History, Series
+from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
@@ -20,9 +20,10 @@ class FlatLoss(Rule):
 
     What it detects:
         The loss has not fallen by 5 % since training started, nor will it by the planned end at its
-        present pace; or it fell to the loss of a constant guess and stays there. Both judgements
-        allow for the noise of the loss: where noise could hide a real fall, the rule is silent.
-        A learning rate that is still warming up is given its time.
+        present pace; or it fell no further than to the loss of a constant guess (with three classes
+        or more, to four fifths of it) and stays there. Both judgements allow for the noise of the
+        loss: where noise could hide a real fall, the rule is silent. A learning rate that is still
+        warming up is given its time.
 
     Why it matters:
         It is the symptom that most faults end in. Nothing is learned while it lasts.
@@ -59,6 +60,7 @@ class FlatLoss(Rule):
     least_fall: float = 0.05
     most_hidden_fall: float = 0.25
     at_chance: float = 0.95
+    near_chance: float = 0.8
     finished_share_of_chance: float = 0.5
 
     def check(self, history: History) -> Finding | None:
@@ -69,15 +71,18 @@ class FlatLoss(Rule):
             return None
         if warming_up(history) and not history.finished:
             return None
-        chance = chance_loss(history)
-        if chance is not None and gone.now < self.finished_share_of_chance * chance:
+        guess = guessing(history)
+        if guess is not None and gone.now < self.finished_share_of_chance * guess.loss:
             return None
-        guessing = chance is not None and gone.now >= self.at_chance * chance
-        if not (guessing or self._never_fell(gone)):
+        stuck = guess is not None and gone.now >= self._stuck_at(guess) * guess.loss
+        if not (stuck or self._never_fell(gone)):
             return None
-        if self._ahead(history, gone) + (0.0 if guessing else gone.fall) > self.least_fall:
+        if self._ahead(history, gone) + (0.0 if stuck else gone.fall) > self.least_fall:
             return None
-        return self._report(history, losses, gone, chance if guessing else None)
+        return self._report(history, gone, guess if stuck else None)
+
+    def _stuck_at(self, guess: Guess) -> float:
+        return self.near_chance if guess.classes > 2 else self.at_chance
 
     def _enough(self, history: History) -> int:
         """Return the steps to wait for: more in a long run, which may warm up and settle first."""
@@ -100,21 +105,22 @@ class FlatLoss(Rule):
         steep = -gone.slope * gone.rows
         return steep if steep > self.least_fall else -gone.slope * left
 
-    def _report(
-        self, history: History, losses: Series, gone: Progress, chance: float | None
-    ) -> Finding:
+    def _report(self, history: History, gone: Progress, guess: Guess | None) -> Finding:
         rose = gone.fall < 0
         moved = (
             f"in {gone.rows} steps it {'rose' if rose else 'fell'} by {100 * abs(gone.fall):.1f} %"
         )
-        if chance is not None:
-            moved = f"guessing gives {chance:.4g}; {moved}"
+        at_chance = guess is not None and gone.now >= self.at_chance * guess.loss
+        if guess is not None:
+            moved = f"guessing gives {guess.loss:.4g}; {moved}"
         return self.finding(
             history,
-            0.95 if chance is not None else 0.8,
+            0.95 if at_chance else 0.8 if guess is None else 0.6,
             f"the loss stays at {gone.now:.4g}: {moved}",
             evidence=(
-                Evidence("level of the loss now", gone.now, chance),
+                Evidence(
+                    "level of the loss now", gone.now, guess.loss if guess is not None else None
+                ),
                 Evidence("fall since the start", gone.fall, self.least_fall),
                 Evidence("fall that noise may hide", gone.most, self.most_hidden_fall),
             ),

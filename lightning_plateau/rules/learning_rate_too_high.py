@@ -113,20 +113,20 @@ class LearningRateTooHigh(Rule):
         if strength == 0.0:
             return None
         doubts = self._doubts(history, moved, up)
-        size = 100 * moved.peak
+        step, size = moved.first_beyond(self.large_update)
         grew = f", and they grew {moved.growth:.3g}-fold" if moved.growth >= self.growth else ""
         doubt = f"; but {doubts[0]}" if doubts else ""
         return self.finding(
             history,
             strength * (0.6 if doubts else 1.0),
-            f"an update changed the weights by {size:.3g} % (at step {moved.peak_step}, the "
-            f"typical layer){grew}{doubt}",
+            f"an update changed the weights by {100 * size:.3g} % (at step {step}, the typical "
+            f"layer){grew}{doubt}",
             evidence=(
                 Evidence(UPDATE_RATIOS.tag, moved.peak, self.large_update, "median over layers"),
                 Evidence("growth of the weights", moved.growth, self.growth),
             ),
-            fix=self._fix(history, moved),
-            step=moved.peak_step,
+            fix=self._fix(history, size),
+            step=step,
         )
 
     def _strength(self, history: History, moved: Updates, up: Rise) -> float:
@@ -156,10 +156,10 @@ class LearningRateTooHigh(Rule):
                 found.append(f"the first gradient was {moved.gradient:.3g} times the weights")
         return tuple(found)
 
-    def _fix(self, history: History, moved: Updates) -> str:
+    def _fix(self, history: History, size: float) -> str:
         rates = history[LEARNING_RATES].since(0)
         now = rates.values[0].max() if len(rates) and rates.labels else float("nan")
-        factor = min(0.5, self.ordinary_update / moved.peak)
+        factor = min(0.5, self.ordinary_update / size)
         if not np.isfinite(now) or now <= 0:
             return f"multiply the learning rate by about {factor:.1g}"
         return f"lower the learning rate: lr={now * factor:.1g} in place of {now:.3g}"

@@ -140,3 +140,11 @@ def test_two_optimizers_are_not_judged() -> None:
 @pytest.mark.parametrize("losses", [[], [2.3], [2.3] * 19, [float("nan")] * 100])
 def test_too_little_to_say(losses: list[float]) -> None:
     assert FlatLoss().check(history(loss=losses)) is None
+
+
+@pytest.mark.parametrize(("classes", "share", "flat"), [(10, 0.85, True), (2, 0.85, False)])
+def test_stalled_above_four_fifths_of_chance(classes: int, share: float, flat: bool) -> None:
+    level = share * np.log(classes)
+    losses = level + (np.log(classes) - level) * np.exp(-np.arange(300) / 10)
+    found = FlatLoss().check(history(loss=losses, tapes=[classifier_tape(classes)]))
+    assert (found is not None) is flat

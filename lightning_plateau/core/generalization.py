@@ -1,0 +1,49 @@
+"""Training loss and validation loss side by side, validation by validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_plateau.core.history import Floats, History
+from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
+from lightning_plateau.core.trend import MAGNITUDE
+
+
+@dataclass(frozen=True, slots=True)
+class Generalization:
+    """Levels at each validation whose loss was finite.
+
+    Attributes:
+        training: Median of the training losses since the validation before.
+        validation: Validation losses.
+    """
+
+    training: Floats
+    validation: Floats
+
+    def __len__(self) -> int:
+        return len(self.validation)
+
+
+def generalization(history: History) -> Generalization:
+    """Return training and validation losses side by side.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> run = history({VALIDATION_LOSS: [2.0, 1.5]}, loss=[3.0, 2.0, 1.0, 0.0], every=2)
+        >>> beside = generalization(run)
+        >>> beside.training.tolist(), beside.validation.tolist()
+        ([3.0, 1.5], [2.0, 1.5])
+    """
+    losses, validations = history[LOSS].finite, history[VALIDATION_LOSS].finite
+    training, kept = [], []
+    before = -1
+    for step, value in zip(validations.steps.tolist(), validations.values.tolist(), strict=True):
+        between = losses.since(before + 1).until(step + 1).values
+        before = step
+        if len(between):
+            training.append(float(np.median(np.clip(between, -MAGNITUDE, MAGNITUDE))))
+            kept.append(float(np.clip(value, -MAGNITUDE, MAGNITUDE)))
+    return Generalization(np.array(training), np.array(kept))

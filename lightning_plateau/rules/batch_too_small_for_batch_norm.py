@@ -1,0 +1,106 @@
+"""LP601: batch normalization rests on too few samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.history import History
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import BATCH_SIZE, NORMALIZATION_VALUES
+from lightning_plateau.core.statistics import finite
+
+
+@dataclass(frozen=True)
+class BatchTooSmallForBatchNorm(Rule):
+    """Batch normalization takes its statistics from too few samples.
+
+    What it detects:
+        A batch-norm layer in training mode whose mean and variance rest on fewer than 8 values a
+        channel, or, where each sample has many values (pixels), on fewer than 4 samples. What
+        counts is the batch of one device: accumulating gradients does not help.
+
+    Why it matters:
+        Each sample is normalized by the noise of the few beside it. With two values a channel the
+        output is ±1 whatever the input; with one it is 0. Evaluation, which uses running
+        statistics, then sees another network.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> run = history({NORMALIZATION_VALUES: {"net.1": [2.0, 2.0]}, BATCH_SIZE: [2.0, 2.0]})
+        >>> finding = BatchTooSmallForBatchNorm().check(run)
+        >>> finding.message
+        'net.1 normalizes each channel by 2 values of 2 samples'
+
+    Remedies:
+        Advice only: a larger batch, GroupNorm or LayerNorm, or frozen statistics (``eval()``).
+
+    Known limitations:
+        A last batch that is smaller than the others is only seen if it falls on a sampled step.
+
+    References:
+        Wu and He, 2018, Group Normalization (ECCV). Ioffe, 2017, Batch Renormalization (NeurIPS).
+    """
+
+    code: ClassVar[str] = "LP601"
+    name: ClassVar[str] = "batch-too-small-for-batch-norm"
+    requires: ClassVar = (NORMALIZATION_VALUES, BATCH_SIZE)
+    explains: ClassVar = ("LP401", "LP403", "LP404", "LP405", "LP602", "LP802")
+    why: ClassVar[str] = "each sample is normalized by the noise of the few beside it"
+
+    least_values: float = 8.0
+    least_samples: float = 4.0
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault at the layer whose statistics rest on the fewest values."""
+        counts = history[NORMALIZATION_VALUES]
+        usual = {
+            label: float(np.median(seen))
+            for column, label in enumerate(counts.labels)
+            if len(seen := finite(counts.values[:, column])) and _trains(history, label)
+        }
+        if not usual:
+            return None
+        layer = min(usual, key=lambda label: usual[label])
+        values, samples = usual[layer], _samples(history, usual[layer])
+        confidence = self._confidence(values, samples)
+        if confidence == 0.0:
+            return None
+        return self.finding(
+            history,
+            confidence,
+            f"{layer} normalizes each channel by {values:.0f} values of {samples:.0f} samples",
+            evidence=(
+                Evidence(NORMALIZATION_VALUES.tag, values, self.least_values, layer),
+                Evidence("samples of a device's batch", samples, self.least_samples),
+            ),
+            fix="use batches of 16 or more a device, nn.GroupNorm or nn.LayerNorm in its place, or "
+            "keep the statistics of a pretrained network: layer.eval()",
+            where=layer,
+        )
+
+    def _confidence(self, values: float, samples: float) -> float:
+        if values <= 2:
+            return 0.9
+        if values < self.least_values:
+            return 0.7
+        return 0.5 if samples < self.least_samples else 0.0
+
+
+def _samples(history: History, values: float) -> float:
+    sizes = finite(history[BATCH_SIZE].values)
+    return min(values, float(np.median(sizes))) if len(sizes) else values
+
+
+def _trains(history: History, layer: str) -> bool:
+    """Whether the layer normalizes by the batch; frozen layers use running statistics."""
+    modes = [
+        operation.attributes.get("training")
+        for tape in history.tapes
+        for operation in tape
+        if operation.name == "batch_norm" and operation.layer == layer
+    ]
+    return not modes or any(mode is not False for mode in modes)

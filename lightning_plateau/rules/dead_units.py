@@ -1,0 +1,140 @@
+"""LP501: rectifiers whose units never fire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.history import History
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import ACTIVATION_DEAD, GRADIENT_NORMS
+from lightning_plateau.core.statistics import finite
+from lightning_plateau.core.tape import RECTIFIERS, Operation, Tape
+
+
+@dataclass(frozen=True)
+class DeadUnits(Rule):
+    """Units of a rectifier are zero for every sample.
+
+    What it detects:
+        More than half of the units of a rectifier's output are zero for the whole batch, on most of
+        the latest sampled steps, although the batch holds enough values for each unit that chance
+        cannot be the reason, and although values do arrive there. It is surer where nearly all
+        units are dead, and where the layer that feeds them gets no gradient at all.
+
+    Why it matters:
+        A rectifier passes no gradient where it is zero: a unit that is zero for every sample never
+        changes again.
+
+    Example:
+        >>> from lightning_plateau.core.tape import Operand
+        >>> from lightning_plateau.testing import history
+        >>> x, weight = Operand("batch", 0, "0", (64, 4)), Operand("parameter", name="fc.weight")
+        >>> fc = Operation(0, "linear", "fc", (x, weight), (64, 32), statistics={"minimum": -9.0})
+        >>> relu = Operation(1, "relu", "act", (Operand("operation", 0),), (64, 32))
+        >>> shares = {ACTIVATION_DEAD: {"act (relu)": [0.6, 0.97, 1.0]}}
+        >>> run = history(shares, tapes=[Tape(0, (fc, relu), root=1)])
+        >>> DeadUnits().check(run).message
+        '97 % of the units of act (relu) are zero for every sample of the batch'
+
+    Remedies:
+        Re-initialize the layer (Kaiming), lower the learning rate that killed it, or use a
+        rectifier with a slope below zero.
+
+    Known limitations:
+        A network that is much wider than its task may well leave half of its units idle; the rule
+        speaks only while training fails.
+
+    References:
+        Lu et al., 2020, Dying ReLU and Initialization: Theory and Numerical Examples. He et al.,
+        2015, Delving Deep into Rectifiers (ICCV).
+    """
+
+    code: ClassVar[str] = "LP501"
+    name: ClassVar[str] = "dead-units"
+    requires: ClassVar = (ACTIVATION_DEAD, GRADIENT_NORMS)
+    explains: ClassVar = ("LP302", "LP304", "LP401", "LP405", "LP407", "LP802", "LP807")
+    remedies: ClassVar = ("reinitialize", "replace-activation", "decay-learning-rate")
+    why: ClassVar[str] = "a unit that is zero for every sample passes no gradient and stays so"
+
+    most_dead: float = 0.5
+    nearly_all: float = 0.9
+    latest_samples: int = 3
+    values_per_unit: int = 16
+    least_input: float = 1e-3
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault at the rectifier with the largest share of dead units."""
+        dead = history[ACTIVATION_DEAD]
+        if not len(dead) or not history.tapes:
+            return None
+        tape = history.tapes[-1]
+        shares = {
+            label: float(np.median(finite(dead.values[-self.latest_samples :, column])))
+            for column, label in enumerate(dead.labels)
+            if np.isfinite(dead.values[-self.latest_samples :, column]).any()
+        }
+        judged = {
+            label: (share, operation)
+            for label, share in shares.items()
+            if share > self.most_dead
+            and (operation := _rectifier(tape, label)) is not None
+            and self._tells(tape, operation)
+        }
+        if not judged:
+            return None
+        site = max(judged, key=lambda label: judged[label][0])
+        return self._report(history, tape, site, *judged[site])
+
+    def _report(
+        self, history: History, tape: Tape, site: str, share: float, rectifier: Operation
+    ) -> Finding:
+        starved = _without_gradient(history, tape, rectifier)
+        sure = 0.95 if starved else 0.9
+        cut = f"; no gradient reaches {starved}" if starved else ""
+        return self.finding(
+            history,
+            sure if share > self.nearly_all else 0.6,
+            f"{100 * share:.0f} % of the units of {site} are zero for every sample of the batch"
+            f"{cut}",
+            evidence=(Evidence(ACTIVATION_DEAD.tag, share, self.most_dead, site),),
+            fix="re-initialize the layer before it (nn.init.kaiming_normal_, bias 0), lower the "
+            "learning rate, or use nn.LeakyReLU or nn.GELU",
+            where=site,
+        )
+
+    def _tells(self, tape: Tape, rectifier: Operation) -> bool:
+        """Whether chance and vanishing input can be ruled out as the reason."""
+        if not rectifier.shape or prod(rectifier.shape) == 0 or not rectifier.operands:
+            return False
+        convolved = len(rectifier.shape) == 4
+        units = rectifier.shape[1] if convolved else rectifier.shape[-1]
+        if prod(rectifier.shape) / max(1, units) < self.values_per_unit:
+            return False
+        before = tape.producer(rectifier.operands[0])
+        seen = before.statistics if before is not None else {}
+        low, high = seen.get("minimum", -1.0), seen.get("maximum", 0.0)
+        # Inputs near zero everywhere are a matter of scale, not of dead units.
+        return max(abs(low), abs(high)) > self.least_input
+
+
+def _rectifier(tape: Tape, label: str) -> Operation | None:
+    site, _, repeat = label.partition("#")
+    found = [o for o in tape if o.name in RECTIFIERS and o.site == site]
+    index = int(repeat) - 1 if repeat.isdigit() else 0
+    return found[index] if 0 <= index < len(found) else None
+
+
+def _without_gradient(history: History, tape: Tape, rectifier: Operation) -> str:
+    """Return the weight that feeds ``rectifier``, if its gradient is exactly zero; else ``""``."""
+    gradients = history[GRADIENT_NORMS]
+    for operation in tape.ancestors(rectifier)[:4]:
+        for operand in operation.operands:
+            if operand.source == "parameter" and operand.name in gradients.labels:
+                last = gradients.column(operand.name).last
+                return operand.name if last == 0.0 else ""
+    return ""

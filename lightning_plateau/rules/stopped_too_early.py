@@ -1,0 +1,135 @@
+"""LP414: training ended while it was still getting better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.finding import Evidence, Finding, Severity
+from lightning_plateau.core.generalization import generalization
+from lightning_plateau.core.history import History
+from lightning_plateau.core.learning_rates import share_of_peak
+from lightning_plateau.core.progress import Progress, progress
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import LEARNING_RATES, LOSS, VALIDATION_LOSS
+
+
+@dataclass(frozen=True)
+class StoppedTooEarly(Rule):
+    """Training ended while it was still getting better.
+
+    What it detects:
+        At the planned end the loss was still falling, significantly and by a tenth at least in the
+        last half of the run, and so was the validation loss where there is one; the better part of
+        what there is to learn was still ahead (the loss lay above two fifths of that of guessing,
+        or of the first loss); and the learning rate had not been brought down to its floor. It is
+        no more than a piece of information where a third of the loss is gone already.
+
+    Why it matters:
+        Nothing may be wrong but the number of epochs.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> import numpy as np
+        >>> losses = 2.3 * np.exp(-np.arange(200) / 400)
+        >>> run = history({VALIDATION_LOSS: losses[::40]}, loss=losses, every=40, finished=True)
+        >>> finding = StoppedTooEarly().check(run)
+        >>> finding.message
+        'training ended at step 200, the loss at 1.487 and falling 0.26 % a step, validation too'
+        >>> StoppedTooEarly().check(history(loss=losses)) is None
+        True
+
+    Remedies:
+        extend-training: resume with ``trainer.fit(ckpt_path="last")`` and a larger ``max_epochs``.
+
+    Known limitations:
+        How far a loss will fall is not known from its past: the number of steps is that which
+        halves the loss at its present pace, no promise. Without validation it is less sure.
+
+    References:
+        Prechelt, 1998, Early Stopping – But When? Hoffer et al., 2017, Train Longer, Generalize
+        Better (NeurIPS).
+    """
+
+    code: ClassVar[str] = "LP414"
+    name: ClassVar[str] = "stopped-too-early"
+    severity: ClassVar[Severity] = Severity.WARNING
+    needs_failure: ClassVar[bool] = False
+    requires: ClassVar = (LOSS, VALIDATION_LOSS, LEARNING_RATES)
+    explains: ClassVar = ("LP401", "LP405", "LP802")
+    remedies: ClassVar = ("extend-training",)
+    why: ClassVar[str] = "nothing may be wrong but the number of epochs"
+
+    minimum_rows: int = 40
+    least_fall: float = 0.1
+    least_left: float = 0.4
+    most_left: float = 0.7
+    least_share_of_peak: float = 0.05
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault where training and validation still fell at the planned end."""
+        gone = progress(history[LOSS])
+        if not history.finished or gone.rows < self.minimum_rows or gone.now <= 0:
+            return None
+        if len(history.profile.optimizers) > 1 or _ended_early(history):
+            return None
+        pace = self._pace(history)
+        if pace == 0.0 or share_of_peak(history) < self.least_share_of_peak:
+            return None
+        if gone.now < self.least_left * self._ceiling(history, gone):
+            return None
+        validated = _validation_falls(history)
+        if validated is False:
+            return None
+        finding = self._report(history, gone.now, pace, validated)
+        much_left = gone.now > self.most_left * self._ceiling(history, gone)
+        return finding if much_left else replace(finding, severity=Severity.INFO)
+
+    def _report(self, history: History, now: float, pace: float, validated: bool | None) -> Finding:
+        steps = int(np.log(2) / pace)
+        per_epoch = history.profile.steps_per_epoch
+        epochs = f" ({steps / per_epoch:.0f} epochs)" if per_epoch else ""
+        return self.finding(
+            history,
+            0.8 if validated else 0.6,
+            f"training ended at step {history.step}, the loss at {now:.4g} and falling "
+            f"{100 * pace:.2g} % a step" + (", validation too" if validated else ""),
+            evidence=(
+                Evidence("fall in a step", pace, None, unit="share of the loss"),
+                Evidence("steps that would halve the loss at this pace", float(steps)),
+            ),
+            fix=f"train longer: at this pace {steps} more steps{epochs} halve the loss; "
+            "trainer.fit(model, ckpt_path='last') with a larger max_epochs",
+        )
+
+    def _pace(self, history: History) -> float:
+        """Return the share by which the loss fell a step at the end; 0.0 for none that counts."""
+        losses = history[LOSS].finite
+        recent = progress(losses.tail(len(losses) // 2))
+        if not recent.slope < 0 or recent.scale <= 0 or recent.now <= 0:
+            return 0.0
+        share = -recent.slope * recent.scale / recent.now
+        return share if share * recent.rows > self.least_fall and recent.least > 0 else 0.0
+
+    def _ceiling(self, history: History, gone: Progress) -> float:
+        return chance_loss(history) or gone.start
+
+
+def _ended_early(history: History) -> bool:
+    """Whether somebody stopped the run before its planned end."""
+    planned = history.profile.planned_steps
+    return planned is not None and history.step < 0.95 * planned
+
+
+def _validation_falls(history: History) -> bool | None:
+    """Return whether the validation loss was still falling; None where there is none."""
+    values = generalization(history).validation
+    if len(values) < 3:
+        return None
+    half = len(values) // 2
+    earlier, later = values[:half], values[half:]
+    falls = float(np.median(later)) < float(np.median(earlier)) and values[-1] <= later.min() * 1.01
+    return bool(falls and values[-1] < values[half - 1])
