@@ -60,4 +60,4 @@ def batch_size(batch: Any) -> int:
         >>> batch_size((torch.zeros(8, 3), torch.tensor(1)))
         8
     """
-    return max((leaf.shape[0] for _, leaf in leaves(batch) if leaf.dim()), default=1)
+    return max((leaf.size(0) for _, leaf in leaves(batch) if leaf.dim()), default=1)

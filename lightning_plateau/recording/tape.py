@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
@@ -126,6 +127,20 @@ def _tensors(value: Any) -> Iterable[Tensor]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from _tensors(item)
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether statistics of ``tensor`` can be taken here and used later.
+
+    Not those of sparse and nested tensors, and not within ``vmap`` and ``grad`` of ``torch.func``:
+    what is computed there may not leave.
+    """
+    return (
+        tensor.layout is torch.strided
+        and not tensor.is_nested
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and tensor.numel() > 0
+    )
 
 
 def _plain(value: Any) -> bool:
@@ -293,6 +308,8 @@ class TapeRecorder(TorchFunctionMode):
     ) -> Any:
         """Run ``func`` and note what it took and made."""
         kwargs = kwargs or {}
+        if torch.compiler.is_dynamo_compiling():  # the user's compiler must not trace our code
+            return func(*args, **kwargs)
         name = operation_name(func)
         # A loss is noted before it runs: with labels out of range it never returns.
         noted = (
@@ -352,10 +369,10 @@ class TapeRecorder(TorchFunctionMode):
         self.draft.operations.append(Operation(index, name, layer, operands, attributes=attributes))
         if name in LOSSES or (name in ELEMENTWISE and layer not in self._parametric - {""}):
             for position, tensor in enumerate(tensors):
-                if tensor.numel() > 0 and (name in LOSSES or tensor.numel() <= LARGEST_OPERAND):
+                if readable(tensor) and (name in LOSSES or tensor.numel() <= LARGEST_OPERAND):
                     self.draft.operands[index, position] = operand_statistics(tensor)
         first = tensors[0] if tensors else None
-        if name == "batch_norm" and first is not None and first.dim() >= 2 and first.numel():
+        if name == "batch_norm" and first is not None and first.dim() >= 2 and readable(first):
             per_channel = first.numel() // first.shape[1]
             self.draft.normalizations.setdefault(layer, (batch_moments(first), per_channel))
         return index, first
@@ -384,7 +401,7 @@ class TapeRecorder(TorchFunctionMode):
             and noted.name in NORMALIZATIONS | RECTIFIERS | SQUASHERS | {"add", "iadd"}
         ):
             self._convolved.add(index)
-        if made.is_floating_point() and made.numel() and noted.name not in SHAPE_OPERATIONS:
+        if made.is_floating_point() and readable(made) and noted.name not in SHAPE_OPERATIONS:
             self.draft.outputs[index] = output_statistics(
                 made,
                 rectified=noted.name in RECTIFIERS,

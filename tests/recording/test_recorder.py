@@ -316,7 +316,13 @@ def test_values_of_the_user() -> None:
 
 @pytest.mark.parametrize(
     "batch",
-    [None, 7, "text", {"a": torch.ones(3)}, object(), [torch.zeros(0)], torch.eye(3).to_sparse()],
+    [
+        *(None, 7, "text", {"a": torch.ones(3)}, object(), [torch.zeros(0)]),
+        torch.eye(3).to_sparse(),
+        torch.eye(3).to_sparse_csr(),
+        (torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)], layout=torch.jagged),),
+        {"old": torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])},
+    ],
     ids=lambda batch: type(batch).__name__,
 )
 def test_batches_of_any_make(batch: Any) -> None:

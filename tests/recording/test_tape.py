@@ -484,3 +484,69 @@ def test_sees_through_autocast() -> None:
     tape = record(net, step)
     assert next(o for o in tape if o.name == "linear").dtype == "bfloat16"
     assert chain(tape)[-1] == "cross_entropy"
+
+
+# -- what torch can do besides --------------------------------------------------------------------
+
+
+def test_functions_that_the_user_compiles_whole_stay_compiled() -> None:
+    compiled: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    body = torch.compile(lambda x: torch.relu(x) * 2, backend=backend, fullgraph=True)
+    net = nn.Linear(4, 3)
+    plain = body(net(POINTS)).sum()
+    for _ in range(12):
+        tape = record(net, lambda: body(net(POINTS)).sum())
+    assert chain(tape)[0] == "linear"
+    assert torch.equal(plain, body(net(POINTS)).sum())
+    assert len(compiled) <= 2  # once without a tape, once with any
+
+
+LINEAR = nn.Linear(4, 3)
+
+
+def per_sample_gradients() -> Tensor:
+    gradient = torch.func.grad(lambda point: LINEAR(point).sum())
+    return torch.func.vmap(gradient)(POINTS).sum() + LINEAR(POINTS).sum()
+
+
+def ragged() -> Tensor:
+    parts = torch.nested.nested_tensor([POINTS[:2], POINTS[2:]], layout=torch.jagged)
+    return parts.sin().values().sum() + LINEAR(POINTS).sum()
+
+
+def second_order() -> Tensor:
+    loss = LINEAR(POINTS).square().sum()
+    return torch.autograd.grad(loss, LINEAR.weight, create_graph=True)[0].sum()
+
+
+def categorical() -> Tensor:
+    return -torch.distributions.Categorical(logits=LINEAR(POINTS)).log_prob(LABELS).mean()
+
+
+UNUSUAL: dict[str, Callable[[], Tensor]] = {
+    "vmap": lambda: torch.func.vmap(lambda point: LINEAR(point).tanh())(POINTS).sum(),
+    "per-sample gradients": per_sample_gradients,
+    "sparse": lambda: torch.sparse.mm(torch.eye(6).to_sparse(), LINEAR(POINTS)).sum(),
+    "ragged": ragged,
+    "reentrant": lambda: checkpoint(LINEAR, POINTS, use_reentrant=True).sum(),
+    "second order": second_order,
+    "complex": lambda: torch.fft.fft(LINEAR(POINTS)).abs().sum(),
+    "empty": lambda: LINEAR(POINTS[:0]).relu().sum(),
+    "scripted": lambda: torch.jit.script(nn.ReLU())(LINEAR(POINTS)).sum(),
+    "distribution": categorical,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_forward_passes_are_taped_without_harm(name: str) -> None:
+    step = UNUSUAL[name]
+    expected = step()
+    tape = record(LINEAR, step)
+    assert torch.equal(step(), expected)
+    assert any(operation.name == "linear" for operation in tape)

@@ -34,12 +34,13 @@ def spread(tensor: Tensor, limit: int) -> Tensor:
 
 
 def dense_values(tensor: Tensor) -> Tensor:
-    """Return the stored values of a sparse tensor, coalesced; a dense tensor as it is.
+    """Return the stored values of a sparse or nested tensor; a dense tensor as it is.
 
     Example:
         >>> dense_values(torch.eye(3).to_sparse())
         tensor([1., 1., 1.])
     """
     if tensor.layout is torch.strided:
-        return tensor
+        ragged = tensor.is_nested
+        return torch.cat([part.reshape(-1) for part in tensor.unbind()]) if ragged else tensor
     return tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.values()
