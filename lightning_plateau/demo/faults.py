@@ -123,7 +123,7 @@ def overfitting() -> Training:
 
 def tiny_batch_norm() -> Training:
     """Batches of two, and batch norm takes its statistics from them."""
-    return _training(Classifier(normalized_perceptron()), batch_size=2, epochs=1)
+    return _training(Classifier(normalized_perceptron(), sgd(0.01)), batch_size=2, epochs=1)
 
 
 def shuffled_labels() -> Training:

@@ -171,7 +171,7 @@ def _said(state: Assessment, steps: str) -> str:
     if state.health is Health.TREATED:
         found = counted(len(state.passed), "fault")
         kept = len({t.intervention.remedy for t in state.treatments if t.helped})
-        return f"{found} found, {counted(kept, 'remedy')} kept, no fault left after {steps}"
+        return f"{found} found, {counted(kept, 'remedy')} kept, no fault shows after {steps}"
     return f"No fault in {steps}"
 
 
