@@ -22,7 +22,8 @@ class Oscillation:
 
     Attributes:
         rows: Values looked at: steps, or means of epochs where an epoch has but a few steps.
-        amplitude: Standard deviation about the trend, as a share of the median level.
+        amplitude: Half the distance between the 16th and the 84th percentile about the trend, as
+            a share of the median level.
         correlation: Lag-1 autocorrelation about the trend, −1 for a strict to and fro.
         correlation_limit: What chance alone hardly falls below.
         turns: Changes of direction that span at least a fifth of the level.
@@ -66,7 +67,8 @@ def oscillation(history: History) -> Oscillation:
         return NO_OSCILLATION
     about = recent - theil_sen(recent) * (np.arange(len(recent)) - len(recent) / 2)
     level = float(np.median(np.abs(recent)))
-    spread = float(np.std(about))
+    low, high = np.percentile(about, [16, 84])  # one leap is no swing
+    spread = float(high - low) / 2
     correlation = float(np.nan_to_num(lag1_autocorrelation(recent, detrend=True)))
     independent = len(recent)
     if per_epoch is not None and per_epoch > FEW_BATCHES:

@@ -21,7 +21,8 @@ class Rise:
     Attributes:
         rows: Finite losses.
         start: The first loss.
-        best: Lowest level of a tenth of the run before the last.
+        best: Lowest level of a tenth of the run before the last, or the first loss if that is
+            lower beyond doubt.
         now: Level of the last tenth of the run.
         error: Standard error of ``now − best``.
         receding: Whether the loss is on its way down again.
@@ -65,12 +66,17 @@ def rise(history: History) -> Rise:
     best = int(np.argmin(levels[:-1]))
     after = values[best * len(values) // len(levels) :]
     tenth = max(1, len(values) // BLOCKS)
+    step_noise = value_noise(values[: max(3, len(values) - len(after))])
+    error = 1.77 * step_noise / tenth**0.5
+    lowest, start = float(levels[best]), float(values[0])
+    # A loss that leaps at the first step leaves no low level behind but its first value.
+    from_start = start < lowest - 4 * max(step_noise, value_noise(values))
     return Rise(
         rows=len(values),
-        start=float(values[0]),
-        best=float(levels[best]),
+        start=start,
+        best=start if from_start else lowest,
         now=float(levels[-1]),
-        error=1.77 * value_noise(values[: max(3, len(values) - len(after))]) / tenth**0.5,
+        error=error,
         receding=trend(after).falling and float(levels[-1]) < 0.9 * float(levels[best:].max()),
         broke=not np.isfinite(series.values[-1]),
         explosion_step=_explosion(series.steps[np.isfinite(series.values)], values),

@@ -24,7 +24,8 @@ class DeadUnits(Rule):
         More than half of the units of a rectifier's output are zero for the whole batch, on most of
         the latest sampled steps, although the batch holds enough values for each unit that chance
         cannot be the reason, and although values do arrive there. It is surer where nearly all
-        units are dead, and where the layer that feeds them gets no gradient at all.
+        units are dead, where the layer that feeds them gets no gradient at all, and where it was
+        so from the first step on: what died later was killed, most often by long steps.
 
     Why it matters:
         A rectifier passes no gradient where it is zero: a unit that is zero for every sample never
@@ -36,7 +37,7 @@ class DeadUnits(Rule):
         >>> x, weight = Operand("batch", 0, "0", (64, 4)), Operand("parameter", name="fc.weight")
         >>> fc = Operation(0, "linear", "fc", (x, weight), (64, 32), statistics={"minimum": -9.0})
         >>> relu = Operation(1, "relu", "act", (Operand("operation", 0),), (64, 32))
-        >>> shares = {ACTIVATION_DEAD: {"act (relu)": [0.6, 0.97, 1.0]}}
+        >>> shares = {ACTIVATION_DEAD: {"act (relu)": [0.97, 0.97, 1.0]}}
         >>> run = history(shares, tapes=[Tape(0, (fc, relu), root=1)])
         >>> DeadUnits().check(run).message
         '97 % of the units of act (relu) are zero for every sample of the batch'
@@ -94,13 +95,17 @@ class DeadUnits(Rule):
         self, history: History, tape: Tape, site: str, share: float, rectifier: Operation
     ) -> Finding:
         starved = _without_gradient(history, tape, rectifier)
-        sure = 0.95 if starved else 0.9
         cut = f"; no gradient reaches {starved}" if starved else ""
+        first = float(history[ACTIVATION_DEAD].column(site).values[0])
+        died = first < self.most_dead
+        # Units that were alive at first were killed by something: it should speak before us.
+        sure = 0.8 if died else 0.95 if starved else 0.9
+        when = f", {100 * first:.0f} % at first" if died else ""
         return self.finding(
             history,
             sure if share > self.nearly_all else 0.6,
             f"{100 * share:.0f} % of the units of {site} are zero for every sample of the batch"
-            f"{cut}",
+            f"{when}{cut}",
             evidence=(Evidence(ACTIVATION_DEAD.tag, share, self.most_dead, site),),
             fix="re-initialize the layer before it (nn.init.kaiming_normal_, bias 0), lower the "
             "learning rate, or use nn.LeakyReLU or nn.GELU",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rise import Rise, rise
@@ -19,7 +20,8 @@ class DivergingLoss(Rule):
     What it detects:
         The level of the last tenth of the run lies half above the lowest level before, by more than
         the noise explains and by a fifth of the first loss at least, and is not coming down again.
-        In runs of a few steps, which give no levels, a tenfold loss counts.
+        In runs of a few steps, which give no levels, a tenfold loss counts. Where the loss of
+        guessing is known, a loss that began there and lies far above it counts as well.
 
     Why it matters:
         What was learned is being lost. Left alone, it ends in infinity and NaN.
@@ -63,17 +65,22 @@ class DivergingLoss(Rule):
     def check(self, history: History) -> Finding | None:
         """Return the fault where the loss has risen for good."""
         up = rise(history)
-        if up.rows == 0 or len(history.profile.optimizers) > 1 or up.receding:
+        if up.rows == 0 or len(history.profile.optimizers) > 1:
             return None
-        if not (self._rose_at_once(up) if up.rows < self.few_rows else self._rose(up)):
+        if up.receding and not history.finished:
             return None
+        leapt = self._leapt(history, up)
+        rose = self._rose_at_once(up) if up.rows < self.few_rows else self._rose(up)
+        if not (leapt or (rose and not up.receding)):
+            return None
+        best = min(up.best, up.start) if leapt else up.best
         ended = "and then ceased to be finite" if up.broke else "and does not come down"
         return self.finding(
             history,
             0.95 if up.broke or up.height > 2 * abs(up.start) else 0.8,
-            f"the loss rose from {up.best:.4g} to {up.now:.4g} {ended}",
+            f"the loss rose from {best:.4g} to {up.now:.4g} {ended}",
             evidence=(
-                Evidence("level of the loss now", up.now, self.least_ratio * abs(up.best)),
+                Evidence("level of the loss now", up.now, self.least_ratio * abs(best)),
                 Evidence("rise", up.height, self.least_errors * up.error, unit="loss"),
             ),
         )
@@ -85,6 +92,17 @@ class DivergingLoss(Rule):
             self.least_errors * up.error,
         )
         return up.height > size
+
+    def _leapt(self, history: History, up: Rise) -> bool:
+        """Whether the loss began at that of guessing and is far above it now.
+
+        A leap at the first step leaves only noise behind it, in which no level shows it.
+        """
+        chance = chance_loss(history)
+        if chance is None or chance <= 0 or not 0 < up.start < self.least_ratio * chance:
+            return False
+        above = up.now - max(chance, up.start)
+        return above > max((self.least_ratio - 1) * chance, self.least_errors * up.error)
 
     def _rose_at_once(self, up: Rise) -> bool:
         size = max(abs(up.start), abs(up.best))

@@ -24,7 +24,7 @@ class StoppedTooEarly(Rule):
     What it detects:
         At the planned end the loss was still falling, significantly and by a tenth at least in the
         last half of the run, and so was the validation loss where there is one; the better part of
-        what there is to learn was still ahead (the loss lay above two fifths of that of guessing,
+        what there is to learn was still ahead (the loss lay above half of that of guessing,
         or of the first loss); and the learning rate had not been brought down to its floor. It is
         no more than a piece of information where a third of the loss is gone already.
 
@@ -65,7 +65,7 @@ class StoppedTooEarly(Rule):
 
     minimum_rows: int = 40
     least_fall: float = 0.1
-    least_left: float = 0.4
+    least_left: float = 0.5
     most_left: float = 0.7
     least_share_of_peak: float = 0.05
 

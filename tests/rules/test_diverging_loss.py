@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_plateau.core.profile import OptimizerFact, Profile
+from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.diverging_loss import DivergingLoss
 from lightning_plateau.testing import history
 from tests.rules.curves import HEALTHY, Curve, curve
@@ -53,3 +54,13 @@ def test_short_and_odd_runs(losses: list[float], diverges: bool) -> None:
 def test_two_optimizers_are_not_judged() -> None:
     adversaries = Profile(optimizers=(OptimizerFact("Adam"), OptimizerFact("Adam")))
     assert RULE.check(history(loss=np.linspace(1, 9, 100), profile=adversaries)) is None
+
+
+def test_leap_above_guessing_at_the_first_step() -> None:
+    fc = Operation(0, "linear", "fc", (Operand("parameter", name="fc.weight"),), (8, 10))
+    sides = (Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,)))
+    tape = Tape(0, (fc, Operation(1, "cross_entropy", "", sides)), root=1)
+    wild = np.random.default_rng(0).normal(9.0, 2.0, 200)
+    wild[0] = 2.3
+    assert RULE.check(history(loss=wild, tapes=[tape])) is not None
+    assert RULE.check(history(loss=wild / 4, tapes=[tape])) is None
