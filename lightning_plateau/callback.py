@@ -347,13 +347,13 @@ class PlateauCallback(Callback):
             self.journal.append(finding)
             self._announcer(finding)
 
-    def _unsupported(self, message: str) -> None:
+    def _unsupported(self, message: str, severity: Severity = Severity.INFO) -> None:
         """Say once what could not be watched."""
         finding = Finding(
             "LP903",
             "unsupported-here",
             self._watch.recorder.clock if self._watch is not None else 0,
-            Severity.INFO,
+            severity,
             1.0,
             message,
             why="the training goes on; findings that rest on it are not made",
@@ -364,7 +364,8 @@ class PlateauCallback(Callback):
         """Step aside after a failure of our own: say so, let go of the run, let it go on."""
         self.disabled = True
         kind = type(error).__name__
-        self._unsupported(f"watching failed in {where} and stopped: {kind}: {error}")
+        message = f"watching failed in {where} and stopped: {kind}: {error}"
+        self._unsupported(message, Severity.WARNING)
         self._release()
 
     # -- the end --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from lightning_plateau.clipping import usual_norm
+from lightning_plateau.core.chance import untrained_loss
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Value
 from lightning_plateau.core.signal import LOSS
@@ -137,18 +138,17 @@ class Run:
     def worthless(self) -> bool:
         """Whether the run, as it is now, is worth no more than the weights that it began with.
 
-        The latest losses are not finite, or not materially below that of the first step: nothing
-        was learned yet, or it is lost. Such a run loses nothing when it goes back.
+        The latest losses are not finite, or not materially below that of the first step or of
+        guessing: nothing was learned yet, or it is lost. Such a run loses nothing when it goes
+        back.
         """
         losses = self.history[LOSS].values
-        finite = losses[np.isfinite(losses)]
-        latest = losses[-LATEST:]
-        if len(losses) < LATEST or len(finite) == 0:
+        latest, untrained = losses[-LATEST:], untrained_loss(self.history)
+        if len(losses) < LATEST or untrained is None:
             return False
         if 2 * np.isfinite(latest).sum() < len(latest):
             return True
-        first, now = float(finite[0]), float(np.nanmedian(latest))
-        return now > first - LEARNED * abs(first)
+        return float(np.nanmedian(latest)) > untrained - LEARNED * abs(untrained)
 
     def refresh(self, history: History) -> None:
         """Take what was recorded since, and let an adaptive limit of clipping follow it."""

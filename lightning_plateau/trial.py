@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_plateau.core.chance import untrained_loss
 from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.plain import from_plain, to_plain
@@ -186,7 +187,8 @@ class Trial:
             target.restore(run, schedule=False)
             fresh = target is run.snapshots.initial
             sound = losses.until(max(1, target.step)).tail(_width(probation_steps))
-            before = Level.of(sound.values)
+            untrained = untrained_loss(run.history)
+            before = Level.of([untrained] if fresh and untrained is not None else sound.values)
             values[0]["state_of_step"], values[1]["state_of_step"] = run.step, target.step
         made = Intervention(number, run.step, remedy.name, finding.code, values[0], values[1])
         return cls(remedy, made, change, before, probation_steps, snapshot, fresh)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import Comparison, closing, comparisons
+from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.tape import CLASS_LOSSES, Operation, Tape
 
 AGREEMENT = 0.1
@@ -22,6 +23,22 @@ def chance_loss(history: History) -> float | None:
     """
     guess = guessing(history)
     return guess.loss if guess is not None else None
+
+
+def untrained_loss(history: History) -> float | None:
+    """Return the loss of a model that has learned nothing; None where no loss is known.
+
+    It is the first finite loss, or that of guessing where this is known and lower.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> untrained_loss(history(loss=[2.5, 1.0]))
+        2.5
+    """
+    losses = history[LOSS].finite.values
+    known = [float(losses[0])] if len(losses) else []
+    chance = chance_loss(history)
+    return min([*known, *([] if chance is None else [chance])], default=None)
 
 
 @dataclass(frozen=True, slots=True)
