@@ -64,6 +64,23 @@ def share_of_peak(history: History) -> float:
     return float(rates[-1] / rates.max())
 
 
+def spent_at(history: History, share: float) -> int | None:
+    """Return the step since which the learning rate has stayed at ``share`` of its peak or below.
+
+    None where it is above, and where it never moved.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> spent_at(history({LEARNING_RATES: {"0": [0.5, 0.1, 0.005, 0.001]}}), 0.01)
+        2
+    """
+    steps, rates = _largest_rates(history)
+    if not len(rates) or rates.max() <= 0 or rates[-1] > share * rates.max():
+        return None
+    above = np.flatnonzero(rates > share * rates.max())
+    return int(steps[above[-1] + 1])
+
+
 def _now(history: History) -> float:
     losses = history[LOSS].steps
     return float(losses[-1]) if len(losses) else float(history.step)

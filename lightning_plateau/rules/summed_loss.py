@@ -11,21 +11,9 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import closing, comparisons
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.tape import Operation, Tape
+from lightning_plateau.core.updates import ADAPTIVE
 
-_SCALE_FREE = frozenset(
-    [
-        "Adam",
-        "AdamW",
-        "Adamax",
-        "NAdam",
-        "RAdam",
-        "RMSprop",
-        "Adagrad",
-        "Adadelta",
-        "Rprop",
-        "LBFGS",
-    ]
-)
+_SCALE_FREE = ADAPTIVE | {"LBFGS"}
 
 
 @dataclass(frozen=True)
