@@ -27,6 +27,7 @@ from lightning_plateau.recording.recorder import Recorder
 from lightning_plateau.recording.tape import Draft
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
 from lightning_plateau.report.announcer import Announcer
+from lightning_plateau.report.console import width
 from lightning_plateau.report.terminal import summary
 from lightning_plateau.run import Run
 from lightning_plateau.run_folder import RunFolder
@@ -325,7 +326,13 @@ class PlateauCallback(Callback):
         """Drain, diagnose and, while training goes on, treat; the same on every rank."""
         recorder, treatment = watch.recorder, watch.treatment
         together = trainer.world_size > 1 and not ended
-        recorder.drain(reduce=partial(_mean, trainer) if together else None, wait=ended)
+        try:
+            recorder.drain(reduce=partial(_mean, trainer) if together else None, wait=ended)
+        except RuntimeError as error:
+            if not ended:
+                raise
+            # After an assertion on an accelerator nothing can be read from it any more.
+            self._unsupported(f"the last steps could not be read from the device: {error}")
         self._history = recorder.history(finished=finished)
         if not (ended or treatment.on_trial or self._cadence.due(self._history)):
             return
@@ -367,6 +374,8 @@ class PlateauCallback(Callback):
         message = f"watching failed in {where} and stopped: {kind}: {error}"
         self._unsupported(message, Severity.WARNING)
         self._release()
+        if self._folder is not None:
+            self._folder.save(self._history)
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -397,7 +406,8 @@ class PlateauCallback(Callback):
         artefacts = [] if folder is None else folder.save(self._history)
         if folder is not None and folder.failure is not None:
             self._unsupported(f"the history cannot be written: {folder.failure}")
-        self._announcer.report(summary(self._current, self.journal, self._history, artefacts))
+        text = summary(self._current, self.journal, self._history, artefacts, width=width())
+        self._announcer.report(text)
         self._release()
         self.journal.close()
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.rules import catalogue
+from lightning_plateau.rules import catalogue, rules_in
 
 ENTRY_POINT_GROUP = "lightning_plateau.rules"
 _SEVERITIES = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
@@ -20,10 +22,20 @@ def all_rules() -> tuple[Rule, ...]:
     """Return every rule with its standard thresholds: our own and those of installed packages.
 
     Packages offer rules through the entry-point group ``lightning_plateau.rules``; an entry point
-    names a rule class.
+    names a rule class, or a module of rules. One that cannot be loaded is warned of and left out.
     """
-    offered = [point.load() for point in entry_points(group=ENTRY_POINT_GROUP)]
+    offered = [rule for point in entry_points(group=ENTRY_POINT_GROUP) for rule in _loaded(point)]
     return tuple(rule() for rule in (*catalogue(), *offered))
+
+
+def _loaded(point: EntryPoint) -> tuple[type[Rule], ...]:
+    try:
+        found = point.load()
+    except Exception as error:  # noqa: BLE001 - somebody else's package must not stop a training
+        kind = type(error).__name__
+        warnings.warn(f"rules of {point.value} are left out: {kind}: {error}", stacklevel=2)
+        return ()
+    return rules_in(found) if isinstance(found, ModuleType) else (found,)
 
 
 def select_rules(
@@ -166,22 +178,29 @@ def _origins(ordered: Sequence[Finding], symptoms: frozenset[str]) -> dict[str, 
     """Return by code the finding that accounts for it, without circles.
 
     A symptom folds under any cause, were it less certain: that the loss is NaN is certain, but why
-    it is comes first. A cause folds only under what is more probable than itself.
+    it is comes first. A cause folds under what is more probable than itself, and under what is
+    likely and lies before it: that units are dead shows more plainly than why they died.
     """
     origins: dict[str, str] = {}
     for position, finding in enumerate(ordered):
         candidates = list(ordered[:position])
-        if finding.code in symptoms:
-            later = ordered[position + 1 :]
-            candidates += [
-                f for f in later if f.code not in symptoms and f.severity is not Severity.INFO
-            ]
+        candidates += [f for f in ordered[position + 1 :] if _precedes(f, finding, symptoms)]
         for candidate in candidates:
             circular = _root(origins, candidate.code) == finding.code
             if finding.code in candidate.explains and not circular:
                 origins[finding.code] = candidate.code
                 break
     return origins
+
+
+def _precedes(cause: Finding, finding: Finding, symptoms: frozenset[str]) -> bool:
+    """Whether ``cause`` may account for ``finding``, though it is the less probable of the two."""
+    if cause.code in symptoms or cause.severity is Severity.INFO:
+        return False
+    if finding.code in symptoms:
+        return True
+    mutual = cause.code in finding.explains
+    return cause.certainty != "possible" and not finding.certain and not mutual
 
 
 def _root(origins: Mapping[str, str], code: str) -> str:

@@ -100,9 +100,7 @@ def _with_gradient(history: History) -> set[str]:
     """Return the parameters that got a gradient after all: some are unfrozen during training."""
     gradients = history[GRADIENT_NORMS]
     seen = np.isfinite(gradients.values).any(axis=0)
-    return {
-        label for label, present in zip(gradients.labels, seen.tolist(), strict=True) if present
-    }
+    return {gradients.labels[column] for column in np.flatnonzero(seen)}
 
 
 def _nothing_left(history: History) -> bool:

@@ -128,15 +128,14 @@ class Shuffled(BatchSampler):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"shuffle": True}, True),
-        ({"shuffle": False}, False),
-        ({"sampler": SequentialSampler(DATA)}, False),
-        ({"sampler": WeightedRandomSampler([1.0] * 20, 20)}, True),
-        ({"sampler": SubsetRandomSampler(range(10))}, True),
-        ({"sampler": [3, 1, 2]}, None),
-        ({"batch_sampler": Shuffled()}, None),
+        pytest.param({"shuffle": True}, True, id="shuffle"),
+        pytest.param({"shuffle": False}, False, id="no-shuffle"),
+        pytest.param({"sampler": SequentialSampler(DATA)}, False, id="sequential"),
+        pytest.param({"sampler": WeightedRandomSampler([1.0] * 20, 20)}, True, id="weighted"),
+        pytest.param({"sampler": SubsetRandomSampler(range(10))}, True, id="subset"),
+        pytest.param({"sampler": [3, 1, 2]}, None, id="order-of-the-user"),
+        pytest.param({"batch_sampler": Shuffled()}, None, id="batches-of-the-user"),
     ],
-    ids=str,
 )
 def test_shuffling_is_claimed_only_where_it_is_known(settings: Any, expected: bool | None) -> None:
     data = DataLoader(
