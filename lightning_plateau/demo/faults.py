@@ -170,7 +170,7 @@ FAULTS = {
         Fault(input_not_normalized, ("LP101",)),
         Fault(overfitting, ("LP801",)),
         Fault(tiny_batch_norm, ("LP601",)),
-        Fault(shuffled_labels, ("LP801", "LP802", "LP401")),
+        Fault(shuffled_labels, ("LP106",)),
     )
 }
 """Every fault by its name."""

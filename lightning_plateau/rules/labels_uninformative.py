@@ -1,0 +1,109 @@
+"""LP106: the labels say nothing of the inputs; what is learned is memorized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.generalization import Generalization, generalization
+from lightning_plateau.core.history import History
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
+
+
+@dataclass(frozen=True)
+class LabelsUninformative(Rule):
+    """The labels say nothing of the inputs; what is learned is memorized.
+
+    What it detects:
+        No validation was ever better than guessing, and in the first epoch, while each sample was
+        new, training was not either; yet later the training loss fell below that of guessing, or
+        it stayed there in spite of some epochs of training. What helps only on samples that were
+        seen before is memory.
+
+    Why it matters:
+        Labels that were shuffled, joined to the wrong rows or drawn at random cannot be learned by
+        any model: no setting of the training mends them.
+
+    Example:
+        >>> from lightning_plateau.core.profile import Profile
+        >>> from lightning_plateau.core.tape import Operand, Operation, Tape
+        >>> from lightning_plateau.testing import history
+        >>> fc = Operation(0, "linear", "fc", (Operand("parameter", name="fc.weight"),), (8, 10))
+        >>> sides = (Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,)))
+        >>> tape = Tape(0, (fc, Operation(1, "cross_entropy", "", sides)), root=1)
+        >>> run = history(
+        ...     {VALIDATION_LOSS: [2.32, 2.35, 2.4, 2.5, 2.6]},
+        ...     loss=np.linspace(2.6, 1.4, 200),
+        ...     every=40,
+        ...     tapes=[tape],
+        ...     profile=Profile(batches_per_epoch=40),
+        ... )
+        >>> LabelsUninformative().check(run).certainty
+        'likely'
+
+    Remedies:
+        Advice only: look at some inputs beside their labels as the loader gives them; find the
+        place where they are sorted, filtered or joined apart.
+
+    Known limitations:
+        It waits for four validations. Where the validation data is prepared in another way than
+        the training data it may look the same, unless training was better than guessing in the
+        first epoch already. Where the loss of guessing is unknown nothing is said.
+
+    References:
+        Zhang et al., 2017, Understanding Deep Learning Requires Rethinking Generalization (ICLR).
+        Arpit et al., 2017, A Closer Look at Memorization in Deep Networks (ICML).
+    """
+
+    code: ClassVar[str] = "LP106"
+    name: ClassVar[str] = "labels-uninformative"
+    needs_failure: ClassVar[bool] = False
+    requires: ClassVar = (LOSS, VALIDATION_LOSS)
+    explains: ClassVar = ("LP401", "LP801", "LP802", "LP807")
+    why: ClassVar[str] = "no model can learn labels that do not depend on the inputs"
+
+    least_validations: int = 4
+    near_chance: float = 0.98
+    memorized: float = 0.9
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault where only samples seen before are predicted better than by guessing."""
+        chance, beside = chance_loss(history), generalization(history)
+        if chance is None or chance <= 0 or len(beside) < self.least_validations:
+            return None
+        best, now = float(beside.validation.min()), float(beside.training[-1])
+        if best < self.near_chance * chance or now > self.memorized * chance:
+            return None
+        first = self._first_epoch(history, beside)
+        if first is None or first < self.near_chance * chance:
+            return None
+        return self.finding(
+            history,
+            0.75,
+            f"training fell to {now:.3g}, but no validation was better than guessing (best "
+            f"{best:.3g} of {len(beside)}; guessing gives {chance:.3g})",
+            evidence=(
+                Evidence(VALIDATION_LOSS.tag, best, chance, "best, and that of guessing"),
+                Evidence(LOSS.tag, first, chance, "end of the first epoch, and that of guessing"),
+                Evidence(LOSS.tag, now, chance, "now, and that of guessing"),
+            ),
+            fix="print some inputs beside their labels, as the loader gives them: they must belong "
+            "together (sorted, filtered, shuffled or joined apart?)",
+        )
+
+    def _first_epoch(self, history: History, beside: Generalization) -> float | None:
+        """Return the level of the training loss at the end of the first epoch, if there are more.
+
+        Before it ended, no sample was seen twice.
+        """
+        steps = history.profile.steps_per_epoch
+        losses = history[LOSS].finite
+        if steps is None or not len(losses) or int(losses.steps[-1]) < 2 * steps:
+            return None
+        new = losses.until(steps).values
+        return float(np.median(new[-max(1, len(new) // 4) :])) if len(new) else None

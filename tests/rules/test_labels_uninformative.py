@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from lightning_plateau.core.history import History
+from lightning_plateau.core.profile import Profile
+from lightning_plateau.core.signal import VALIDATION_LOSS
+from lightning_plateau.core.tape import Operand, Operation, Tape
+from lightning_plateau.rules.labels_uninformative import LabelsUninformative
+from lightning_plateau.testing import history
+
+RULE = LabelsUninformative()
+MEMORIZED = (2.45, 2.3, 2.2, 2.0, 1.8, 1.5)
+"""Training loss at the end of each epoch; guessing among ten classes gives 2.303."""
+
+
+def run(
+    training: Sequence[float] = MEMORIZED,
+    validation: Sequence[float] = (2.32, 2.33, 2.4, 2.45, 2.5, 2.6),
+    per_epoch: int | None = 50,
+) -> History:
+    fc = Operation(0, "linear", "fc", (Operand("parameter", name="fc.weight"),), (8, 10))
+    sides = (Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,)))
+    tape = Tape(0, (fc, Operation(1, "cross_entropy", "", sides)), root=1)
+    noise = np.random.default_rng(0).normal(0, 0.02, 50 * len(training))
+    return history(
+        {VALIDATION_LOSS: list(validation)},
+        loss=np.repeat(training, 50) + noise,
+        every=50,
+        tapes=[tape],
+        profile=Profile(batches_per_epoch=per_epoch),
+    )
+
+
+def test_memorized_labels() -> None:
+    found = RULE.check(run())
+    assert found is not None
+    assert found.certainty == "likely"
+    assert "no validation was better than guessing (best 2.32 of 6" in found.message
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        run(validation=[2.0, 1.8, 1.7, 1.9, 2.4, 2.6]),
+        run(training=[1.9, 1.4, 1.2, 1.0, 0.8, 0.7]),
+        run(training=[2.4, 2.35, 2.3, 2.3, 2.3, 2.3]),
+        run(training=MEMORIZED[:3], validation=[2.32, 2.33, 2.4]),
+        run(per_epoch=None),
+        run(per_epoch=200),
+        History(),
+    ],
+    ids=[
+        "generalizes, then overfits",
+        "learned in the first epoch: validation differs",
+        "nothing learned at all",
+        "too early to tell",
+        "a stream has no epochs",
+        "nothing was seen twice",
+        "empty",
+    ],
+)
+def test_silent(other: History) -> None:
+    assert RULE.check(other) is None
