@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from lightning_plateau.callback import PlateauCallback
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.framework import PACKAGE, Trainer
+from lightning_plateau.framework import PACKAGE, Callback, Trainer
 from tests.faults.program import Program, Training
 
 
@@ -24,23 +26,52 @@ class Observation:
         findings: All that was found, the most probable cause first.
         history: What was recorded.
         error: What the training died of; empty where it ended well.
+        told: What was said while it ran, in order: findings that were gone at the end included.
+        told_at: By code, how many optimizer steps had been made when it was said first.
+        learned: Whether the module can do its task; None where the program does not know.
     """
 
     findings: tuple[Finding, ...]
     history: History
     error: str = ""
+    told: tuple[Finding, ...] = ()
+    told_at: Mapping[str, int] = field(default_factory=dict)
+    learned: bool | None = None
 
     @property
     def heads(self) -> tuple[Finding, ...]:
         """The findings that are shown as faults: no notes, none that another accounts for."""
-        return tuple(
-            f for f in self.findings if f.severity is not Severity.INFO and not f.explained_by
-        )
+        return tuple(filter(is_head, self.findings))
 
     @property
     def codes(self) -> tuple[str, ...]:
         """Codes of the heads in order."""
         return tuple(finding.code for finding in self.heads)
+
+
+def is_head(finding: Finding) -> bool:
+    """Whether a finding is shown as a fault of its own."""
+    return finding.severity is not Severity.INFO and not finding.explained_by
+
+
+class _Witness(Callback):
+    """Notes how many steps had been made when a code was told first; comes after the callback."""
+
+    def __init__(self, callback: PlateauCallback) -> None:
+        self._callback = callback
+        self._seen = 0
+        self.told_at: dict[str, int] = {}
+
+    def look(self, trainer: Any, *_: Any) -> None:
+        journal = self._callback.journal
+        if len(journal) == self._seen:
+            return
+        self._seen = len(journal)
+        steps = trainer.fit_loop.epoch_loop._batches_that_stepped
+        for finding in journal.findings:
+            self.told_at.setdefault(finding.code, steps)
+
+    on_before_backward = on_train_batch_end = on_train_end = on_exception = look
 
 
 def observe(program: Program, seed: int = 0, *, policy: str = "observe") -> Observation:
@@ -50,11 +81,19 @@ def observe(program: Program, seed: int = 0, *, policy: str = "observe") -> Obse
     torch.manual_seed(seed)  # the same order of samples, however many numbers the build drew
     with tempfile.TemporaryDirectory() as folder:
         callback = PlateauCallback(policy=policy, dirpath=folder)  # type: ignore[arg-type]
-        error = _fit(training, callback)
-    return Observation(callback.findings, callback.history, error)
+        witness = _Witness(callback)
+        error = _fit(training, [callback, witness])
+    return Observation(
+        callback.findings,
+        callback.history,
+        error,
+        callback.journal.findings,
+        witness.told_at,
+        None if training.learned is None else bool(not error and training.learned()),
+    )
 
 
-def _fit(training: Training, callback: PlateauCallback) -> str:
+def _fit(training: Training, callbacks: list[Callback]) -> str:
     """Train quietly; return what the training died of."""
     logging.getLogger(PACKAGE).setLevel(logging.ERROR)
     logging.getLogger("lightning_plateau").setLevel(logging.CRITICAL)
@@ -71,7 +110,7 @@ def _fit(training: Training, callback: PlateauCallback) -> str:
     extra = list(settings.pop("callbacks", []))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = Trainer(callbacks=[callback, *extra], **settings)
+        trainer = Trainer(callbacks=[*callbacks, *extra], **settings)
         try:
             trainer.fit(training.module, training.train, training.validation)
         except Exception as error:  # noqa: BLE001 - many faults end in one; it is told

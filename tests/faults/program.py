@@ -21,12 +21,14 @@ class Training:
         train: Loader of the training batches, or whatever else ``fit`` takes.
         validation: Loader of the validation batches; None for none.
         settings: Arguments of the Trainer, ``{"max_epochs": 10}``.
+        learned: Asked after ``fit``: whether the module can do its task. Healthy programs answer.
     """
 
     module: Any
     train: Any
     validation: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    learned: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)
