@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="train on real images with a planted fault, and mend it"
     )
     demo.set_defaults(command=_demo)
-    demo.add_argument("--fault", default="exploding-gradients", help="the fault; `list` lists them")
+    demo.add_argument(
+        "--fault", default="learning-rate-too-high", help="the fault; `list` lists them"
+    )
     demo.add_argument("--policy", choices=("observe", "safe", "auto"), default="auto")
     demo.add_argument("--seed", type=int, default=1)
     demo.add_argument(

@@ -25,7 +25,7 @@ from lightning_plateau.report.plots import overview, save_overview
 from lightning_plateau.report.saved_run import HISTORY_FILE, JOURNAL_FILE
 
 PolicyName = Literal["observe", "safe", "auto"]
-DEFAULT_FAULT = "exploding-gradients"
+DEFAULT_FAULT = "learning-rate-too-high"
 
 
 @dataclass(frozen=True)

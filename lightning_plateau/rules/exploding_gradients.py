@@ -67,7 +67,20 @@ class ExplodingGradients(Rule):
     code: ClassVar[str] = "LP301"
     name: ClassVar[str] = "exploding-gradients"
     requires: ClassVar = (GRADIENT_NORM, LOSS, UPDATE_RATIOS, PARAMETER_NORMS, DATA_NON_FINITE)
-    explains: ClassVar = ("LP201", "LP202", "LP203", "LP303", "LP401", "LP402", "LP403", "LP404")
+    explains: ClassVar = (
+        "LP201",
+        "LP202",
+        "LP203",
+        "LP204",
+        "LP206",
+        "LP303",
+        "LP401",
+        "LP402",
+        "LP403",
+        "LP404",
+        "LP406",
+        "LP706",
+    )
     remedies: ClassVar = ("clip-gradients", "decay-learning-rate", "roll-back")
     why: ClassVar[str] = "one step moves the parameters further than all steps before it"
 

@@ -96,6 +96,7 @@ class InputNotNormalized(Rule):
         "LP403",
         "LP404",
         "LP405",
+        "LP406",
         "LP501",
         "LP502",
         "LP706",
