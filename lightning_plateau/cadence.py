@@ -37,9 +37,14 @@ class Cadence:
 
     every_n_steps: int
 
-    def due(self, history: History) -> bool:
-        """Whether to diagnose ``history``, which a drain has just brought up to date."""
-        drains = max(1, history.step // self.every_n_steps)
+    def due(self, history: History, since: int = 0) -> bool:
+        """Whether to diagnose ``history``, which a drain has just brought up to date.
+
+        Args:
+            history: What was recorded.
+            since: Step at which the run was treated last: from there on it is young again.
+        """
+        drains = max(1, (history.step - since) // self.every_n_steps)
         return (
             drains <= YOUNG
             or drains % LONGEST == 0

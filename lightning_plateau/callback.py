@@ -31,7 +31,7 @@ from lightning_plateau.report.console import width
 from lightning_plateau.report.terminal import summary
 from lightning_plateau.run import Run
 from lightning_plateau.run_folder import RunFolder
-from lightning_plateau.treatment import Treatment
+from lightning_plateau.treatment import Treatment, resume_optimizers
 
 P = ParamSpec("P")
 PolicyName = Literal["observe", "safe", "auto"]
@@ -148,6 +148,18 @@ class PlateauCallback(Callback):
 
     # -- the start ------------------------------------------------------------------------------
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the optimizers of a resumed run as before, in time for their state."""
+        self.disabled = False
+        if self._restored is not None:
+            self._resume_optimizers(trainer, pl_module)
+
+    @harmless
+    def _resume_optimizers(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._restored is not None:
+            run = Run.of(trainer, module, adapt(trainer))
+            resume_optimizers(run, self._restored["treatment"])
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set up: optimizers, restored learning rates and loaders are known only now."""
         self.disabled = False
@@ -166,21 +178,24 @@ class PlateauCallback(Callback):
         self._open_folder(trainer)
         adapters = adapt(trainer)
         taped = not _compiled(module)
+        hints = getattr(module, "plateau_hints", Hints())
+        flags = [adapter.capabilities for adapter in adapters]
+        profile = take_profile(trainer, module, flags, hints)
+        every_n_steps = self._policy.looks_every(self._every_n_steps, profile.planned_steps)
+        self._cadence = Cadence(every_n_steps)
         recorder = Recorder(
             module,
             [adapter.parameters for adapter in adapters],
-            every_n_steps=self._every_n_steps,
+            every_n_steps=every_n_steps,
             tags=_needed(self._rules),
             tape=taped,
         )
-        hints = getattr(module, "plateau_hints", Hints())
-        flags = [adapter.capabilities for adapter in adapters]
-        recorder.profile = take_profile(trainer, module, flags, hints)
+        recorder.profile = profile
         run = Run.of(trainer, module, adapters)
         treatment = Treatment(run, self._policy, self.journal, self._announcer)
         if restored is not None:
             recorder.load_state_dict(restored["recorder"])
-        planned = recorder.profile.planned_steps
+        planned = profile.planned_steps
         treatment.start(recorder.clock, planned, restored and restored["treatment"])
         self._watch = Watch(recorder, treatment)
         self._history = recorder.history()
@@ -268,7 +283,8 @@ class PlateauCallback(Callback):
             self._window_open = False
             treatment.step = recorder.clock
             if recorder.due:
-                self._consider(self._watch, trainer)
+                with treatment.given(batch):
+                    self._consider(self._watch, trainer)
 
     # -- validation and epochs ------------------------------------------------------------------
 
@@ -334,7 +350,7 @@ class PlateauCallback(Callback):
             # After an assertion on an accelerator nothing can be read from it any more.
             self._unsupported(f"the last steps could not be read from the device: {error}")
         self._history = recorder.history(finished=finished)
-        if not (ended or treatment.on_trial or self._cadence.due(self._history)):
+        if not (ended or treatment.on_trial or self._due(treatment)):
             return
         self._current = self._diagnose(watch, trainer if together else None)
         self._tell(self._ledger.update(self._current, treatment.treated_codes))
@@ -342,6 +358,9 @@ class PlateauCallback(Callback):
             self._current = self._diagnose(watch, trainer if together else None)
         if not ended:
             treatment.consider(self._history, self._current)
+
+    def _due(self, treatment: Treatment) -> bool:
+        return self._cadence.due(self._history, treatment.episode_step)
 
     def _diagnose(self, watch: Watch, trainer: Trainer | None) -> tuple[Finding, ...]:
         """Diagnose the run as it is since its last treatment; rank zero speaks for all."""

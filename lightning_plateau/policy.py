@@ -11,6 +11,8 @@ from lightning_plateau.core.remedy import Remedy, Safety
 Grade = Literal["none", "safe", "unsafe"]
 PolicyName = Literal["observe", "safe", "auto"]
 Catalogue = Mapping[str, type[Remedy]]
+LOOKS = 20
+SHORTEST_LOOK = 10
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,20 @@ class Policy:
             cooldown_steps=min(self.cooldown_steps, planned_steps // 16),
             probation_steps=min(self.probation_steps, max(20, planned_steps // 8)),
         )
+
+    def looks_every(self, every_n_steps: int, planned_steps: int | None) -> int:
+        """Return the steps between two looks at the run: a short run that is treated gets twenty.
+
+        Example:
+            >>> [Policy.auto().looks_every(50, steps) for steps in (100, 400, 10_000, None)]
+            [10, 20, 50, 50]
+            >>> Policy.safe().looks_every(50, 100)
+            50
+        """
+        watches = self.remedies is None and self.safety != "unsafe"
+        if watches or planned_steps is None:
+            return every_n_steps
+        return min(every_n_steps, max(SHORTEST_LOOK, planned_steps // LOOKS))
 
     def permitted(self, catalogue: Catalogue) -> Catalogue:
         """Return the remedies of ``catalogue`` that may be applied.

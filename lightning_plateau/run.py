@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch import nn
@@ -15,7 +15,7 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Value
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.guard import Guard
-from lightning_plateau.optimizers import OptimizerAdapter
+from lightning_plateau.optimizers import OptimizerAdapter, adapt
 from lightning_plateau.snapshot import Snapshot
 
 KEPT = 2
@@ -74,6 +74,16 @@ class Snapshots:
         self.restored = state["restored"]
 
 
+class Attachment(Protocol):
+    """What a remedy hangs on a training: hooks that act from step to step."""
+
+    def close(self) -> None:
+        """Take it off; the training goes on as if it had never been there."""
+
+    def finish(self) -> None:
+        """Take it off at the end of training, what it did to the network made lasting."""
+
+
 @dataclass
 class Run:
     """A training as remedies see it.
@@ -88,6 +98,8 @@ class Run:
         history: What was recorded so far.
         allow_user_overrides: Whether a remedy may overrule what the user has set.
         stop_reason: Why the run was stopped; empty while it was not.
+        batch: The batch under way, in the moments in which remedies are applied; None otherwise.
+        attachments: What remedies have hung on the training, by the name of the remedy.
     """
 
     trainer: Any
@@ -99,6 +111,8 @@ class Run:
     history: History = field(default_factory=History)
     allow_user_overrides: bool = False
     stop_reason: str = ""
+    batch: Any = field(default=None, repr=False)
+    attachments: dict[str, Attachment] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trainer: Any, module: nn.Module, adapters: tuple[OptimizerAdapter, ...]) -> Run:
@@ -157,6 +171,29 @@ class Run:
         usual = None if share is None else usual_norm(history)
         if share is not None and usual is not None:
             self.guard.settings = replace(self.guard.settings, clip_norm=share * usual)
+
+    def attach(self, name: str, attachment: Attachment) -> None:
+        """Hang something on the training, in place of what had that name."""
+        self.detach(name)
+        self.attachments[name] = attachment
+
+    def detach(self, name: str) -> None:
+        """Take off what has that name, if anything."""
+        attachment = self.attachments.pop(name, None)
+        if attachment is not None:
+            attachment.close()
+
+    def adapt(self) -> None:
+        """Look at the optimizers anew, after one was replaced."""
+        self.guard.close()
+        self.adapters = adapt(self.trainer)
+
+    def close(self) -> None:
+        """Take everything off the training that was put on it: it ends, or fails."""
+        self.guard.close()
+        while self.attachments:
+            _, attachment = self.attachments.popitem()
+            attachment.finish()
 
     def stop(self, reason: str) -> None:
         """End the training after the batch under way; call it on every rank at the same step."""

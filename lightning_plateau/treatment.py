@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note, Record
 from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Safety, Verdict
 from lightning_plateau.core.signal import SKIPPED_STEPS
+from lightning_plateau.in_force import InForce
 from lightning_plateau.optimizers import OptimizerAdapter
 from lightning_plateau.policy import Policy
 from lightning_plateau.remedies import by_name
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.run import Run
-from lightning_plateau.trial import Trial
+from lightning_plateau.trial import LEAST_STEPS, Trial
 
 Announce = Callable[[Record | Note], None]
 NON_FINITE_CODES = ("LP102", "LP201", "LP202")
@@ -45,6 +47,9 @@ class Treatment:
         self._catalogue = by_name()
         self._permitted = policy.permitted(self._catalogue)
         self._trial: Trial | None = None
+        self._case: tuple[Finding, ...] = ()
+        self._planned_steps: int | None = None
+        self._in_force = InForce()
         self._skipped: tuple[int, ...] = ()
         self._withheld: set[tuple[str, str]] = set()
 
@@ -97,6 +102,15 @@ class Treatment:
         """See ``Guard.after_step``."""
         return self._run.guard.after_step()
 
+    @contextmanager
+    def given(self, batch: Any) -> Iterator[None]:
+        """Let remedies see the batch under way."""
+        self._run.batch = batch
+        try:
+            yield
+        finally:
+            self._run.batch = None
+
     # -- the life of a run ----------------------------------------------------------------------
 
     def start(self, step: int, planned_steps: int | None, state: Mapping[str, Any] | None) -> None:
@@ -110,6 +124,7 @@ class Treatment:
         self._run.step = step
         self._run.allow_user_overrides = self._policy.allow_user_overrides
         self._policy = self._policy.within(planned_steps)
+        self._planned_steps = planned_steps
         if state is not None:
             self._load(state)
         for kind in self._policy.from_the_start(self._catalogue):
@@ -124,7 +139,8 @@ class Treatment:
 
     @property
     def _wants_snapshots(self) -> bool:
-        return "roll-back" in self._permitted and not self._policy.dry_run
+        goes_back = any(kind.renews or kind.keeps_state for kind in self._permitted.values())
+        return goes_back and not self._policy.dry_run
 
     @property
     def skipped_steps(self) -> tuple[int, ...]:
@@ -160,6 +176,7 @@ class Treatment:
             outcome = self._trial.judge(history, findings)
             if outcome is not None:
                 self._settle(self._trial, outcome, history)
+                self._escalate(outcome)
             return
         self._try_next(findings)
         sick = any(finding.severity is not Severity.INFO for finding in findings)
@@ -199,7 +216,7 @@ class Treatment:
         return max((made.number for made in self._journal.interventions), default=0) + 1
 
     def _try_next(self, findings: Sequence[Finding]) -> None:
-        if not findings:
+        if not findings or self._is_too_late:
             return
         unsafe = tuple(m for m in self._journal.interventions if not self._is_safe(m.remedy))
         outcomes = tuple(o for o in self._journal.outcomes if not self._is_safe(o.remedy))
@@ -215,7 +232,15 @@ class Treatment:
         for withheld in choice.withheld:
             self._tell_withheld(withheld)
         if choice.remedy is not None and choice.finding is not None:
-            self._try(choice.remedy, choice.finding)
+            self._try(choice.remedy, choice.finding, findings)
+
+    @property
+    def _is_too_late(self) -> bool:
+        """Whether the run ends before a remedy could be judged."""
+        if self._planned_steps is None:
+            return False
+        left = self._planned_steps - self.step
+        return left < (LEAST_STEPS if self._run.worthless else self._policy.probation_steps)
 
     def _is_safe(self, remedy: str) -> bool:
         return remedy in self._catalogue and self._catalogue[remedy].safety is Safety.SAFE
@@ -237,7 +262,7 @@ class Treatment:
             text = f"withheld {withheld.remedy} for {withheld.code}: {withheld.reason}"
             self._journal.append(Note(self.step, text))
 
-    def _try(self, remedy: Remedy, finding: Finding) -> None:
+    def _try(self, remedy: Remedy, finding: Finding, findings: Sequence[Finding]) -> None:
         number = self._next_number
         if self._policy.dry_run:
             made = Intervention(number, self.step, remedy.name, finding.code, dry_run=True)
@@ -249,6 +274,7 @@ class Treatment:
         if remedy.final:
             return
         self._trial = trial
+        self._case = tuple(findings)
         self.episode_step = self.step
 
     def _settle(self, trial: Trial, outcome: Outcome, history: History) -> None:
@@ -258,6 +284,13 @@ class Treatment:
         self._announce(outcome)
         if outcome.verdict is Verdict.REVERTED:
             self.episode_step = self.step
+        else:
+            self._in_force.add(trial.remedy, trial.change)
+
+    def _escalate(self, outcome: Outcome) -> None:
+        """Go on to the next remedy at once where a run that is worth nothing was not helped."""
+        if outcome.verdict is Verdict.REVERTED and self._run.worthless:
+            self._try_next(self._case)
 
     def _record(self, made: Intervention) -> None:
         self._journal.append(made)
@@ -274,8 +307,8 @@ class Treatment:
             self._announce(outcome)
 
     def release(self) -> None:
-        """Take everything off the optimizers that was put on them."""
-        self._run.guard.close()
+        """Take everything off the training that was put on it."""
+        self._run.close()
 
     # -- resume ---------------------------------------------------------------------------------
 
@@ -286,6 +319,7 @@ class Treatment:
             "snapshots": self._run.snapshots.state_dict(),
             "trial": None if self._trial is None else self._trial.state_dict(),
             "episode_step": self.episode_step,
+            "in_force": self._in_force.state_dict(),
             "skipped": list(self._skipped),
             "withheld": sorted(list(pair) for pair in self._withheld),
         }
@@ -294,6 +328,27 @@ class Treatment:
         self._run.guard.load_state_dict(state["guard"])
         self._run.snapshots.load_state_dict(state["snapshots"])
         self._trial = None if state["trial"] is None else Trial.from_state_dict(state["trial"])
+        self._in_force.load_state_dict(state["in_force"])
+        self._in_force.resume(self._run, optimizers=False)
+        if self._trial is not None and not self._trial.remedy.replaces_optimizer:
+            self._trial.remedy.resume(self._run, self._trial.change)
         self.episode_step = state["episode_step"]
         self._skipped = tuple(state["skipped"])
         self._withheld = {(code, remedy) for code, remedy in state["withheld"]}
+
+
+def resume_optimizers(run: Run, state: Mapping[str, Any]) -> None:
+    """Replace the optimizers of a resumed run as they were when its checkpoint was written.
+
+    To be called before Lightning loads their state.
+
+    Args:
+        run: The run as it was configured.
+        state: What ``Treatment.state_dict`` returned.
+    """
+    in_force = InForce()
+    in_force.load_state_dict(state["in_force"])
+    in_force.resume(run, optimizers=True)
+    trial = None if state["trial"] is None else Trial.from_state_dict(state["trial"])
+    if trial is not None and trial.remedy.replaces_optimizer:
+        trial.remedy.resume(run, trial.change)

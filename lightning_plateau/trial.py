@@ -14,6 +14,7 @@ from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.profile import Value
+from lightning_plateau.core.progress import progress
 from lightning_plateau.core.remedy import Change, Intervention, Outcome, Remedy, Safety, Verdict
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import noise
@@ -25,6 +26,10 @@ MATERIAL = 0.01
 """A change of the loss below this share of its size is no change."""
 BROKEN_ROWS = 10
 """So many losses in a row that are not finite end a trial at once."""
+LEAST_STEPS = 20
+"""Steps after which a run that began again and learns nothing at all is given up, at the least."""
+VALIDATIONS = 3
+"""Validations that are compared where it is they that tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,8 @@ class Trial:
         probation_steps: Optimizer steps to watch.
         snapshot: The state before it; None where there is none.
         fresh: Whether the run began again from its first weights with the remedy. Such a trial is
-            kept only where the loss falls below that of the first step.
+            kept only where the loss falls below that of the first step, and ends halfway where
+            nothing shows that it does.
     """
 
     def __init__(
@@ -177,20 +183,19 @@ class Trial:
         needs_snapshot = not (harmless or remedy.keeps_state)
         copied = needs_snapshot and all(a.obstacle("roll-back") is None for a in run.adapters)
         snapshot = Snapshot.take(run) if copied else None
-        losses = run.history[LOSS].until(run.step)
-        before = Level.of(losses.tail(_width(probation_steps)).values)
-        change = remedy.apply(run)
-        values = [dict(change.before), dict(change.after)]
+        before = Level.of(_rows_before(run.history, remedy, run.step, probation_steps))
         target = run.snapshots.latest(before=run.step)
-        fresh = False
+        fresh, back = False, {}
         if snapshot is not None and target is not None and run.worthless:
+            # First: what the remedy does to the weights must last.
             target.restore(run, schedule=False)
             fresh = target is run.snapshots.initial
-            sound = losses.until(max(1, target.step)).tail(_width(probation_steps))
-            untrained = untrained_loss(run.history)
-            before = Level.of([untrained] if fresh and untrained is not None else sound.values)
-            values[0]["state_of_step"], values[1]["state_of_step"] = run.step, target.step
-        made = Intervention(number, run.step, remedy.name, finding.code, values[0], values[1])
+            before = _level_of_state(run, target, probation_steps, fresh=fresh)
+            back = {"state_of_step": target.step}
+        change = remedy.apply(run)
+        left = {"state_of_step": run.step} if back else {}
+        was, now = {**change.before, **left}, {**change.after, **back}
+        made = Intervention(number, run.step, remedy.name, finding.code, was, now)
         return cls(remedy, made, change, before, probation_steps, snapshot, fresh)
 
     @property
@@ -205,8 +210,7 @@ class Trial:
             history: What was recorded, before the remedy and since.
             findings: What is found in the history *since* the remedy.
         """
-        since = history[LOSS].since(self.step)
-        if not self._is_over(since.steps, since.values):
+        if not self._is_over(history):
             return None
         comparison = self._compare(history)
         still_found = any(f.code == self.intervention.code for f in findings)
@@ -218,21 +222,39 @@ class Trial:
             )
         return self._outcome(history.step, verdict, reason, comparison)
 
-    def _is_over(self, steps: Any, losses: Any) -> bool:
-        if not len(steps):
+    def _is_over(self, history: History) -> bool:
+        losses = history[LOSS].since(self.step)
+        if not len(losses):
             return False
-        # Recorded steps count, not steps made: what is recorded may arrive a little later.
-        if steps[-1] + 1 - self.step >= self.probation_steps:
+        if self._is_broken(losses.values) or self._is_hopeless(losses.values):
             return True
+        # Recorded steps count, not steps made: what is recorded may arrive a little later.
+        if losses.steps[-1] + 1 - self.step < self.probation_steps:
+            return False
+        watched = history[self.remedy.watched].since(self.step)
+        return self.remedy.watched == LOSS or len(watched) >= VALIDATIONS
+
+    def _is_broken(self, losses: Any) -> bool:
         latest = losses[-BROKEN_ROWS:]
         # What is safe may wait for the run to recover; the next remedy should not.
         may_end = self.remedy.safety is not Safety.SAFE
         return may_end and len(latest) == BROKEN_ROWS and not np.isfinite(latest).any()
 
+    def _is_hopeless(self, losses: Any) -> bool:
+        """Whether a run that began again has gone half of its way without the least gain."""
+        if not self.fresh or len(losses) < max(LEAST_STEPS, self.probation_steps // 2):
+            return False
+        now = Comparison(self.before, Level.of(losses[-max(1, len(losses) // 2) :]))
+        gone = progress(losses)
+        return not now.better and gone.least <= 0 and gone.slope >= 0 and gone.most < MATERIAL
+
     def _compare(self, history: History) -> Comparison:
-        since = history[LOSS].since(self.step)
+        since = history[self.remedy.watched].since(self.step)
+        if self.remedy.watched != LOSS:
+            return Comparison(self.before, Level.of(since.tail(VALIDATIONS).values))
         if len(since) < self.probation_steps:
-            return Comparison(self.before, Level.of(since.tail(BROKEN_ROWS).values))
+            rows = max(1, len(since) // 2) if self._is_hopeless(since.values) else BROKEN_ROWS
+            return Comparison(self.before, Level.of(since.tail(rows).values))
         return Comparison(self.before, Level.of(since.tail(_width(self.probation_steps)).values))
 
     def unfinished(self, history: History) -> Outcome:
@@ -252,12 +274,14 @@ class Trial:
     def settle(self, run: Run, outcome: Outcome, history: History) -> None:
         """Act on the outcome: where it is *reverted*, undo the change.
 
-        Where the loss is worse than before the remedy, the state before it is restored too.
+        Where the loss is worse than before the remedy, or the remedy has changed the weights, the
+        state before it is restored too.
         """
         if outcome.verdict is not Verdict.REVERTED:
             return
         self.remedy.revert(run, self.change)
-        if self.snapshot is not None and self._compare(history).worse:
+        damaged = self.remedy.renews or self._compare(history).worse
+        if self.snapshot is not None and damaged:
             self.snapshot.restore(run, schedule=False)
 
     def state_dict(self) -> dict[str, Any]:
@@ -302,3 +326,19 @@ class Trial:
 def _width(probation_steps: int) -> int:
     """Return over how many steps a level is taken: half a probation, the other half is settling."""
     return max(1, probation_steps // 2)
+
+
+def _rows_before(history: History, remedy: Remedy, step: int, probation_steps: int) -> Any:
+    """Return the values of the signal that the remedy is judged by, before it."""
+    rows = _width(probation_steps) if remedy.watched == LOSS else VALIDATIONS
+    return history[remedy.watched].until(max(1, step)).tail(rows).values
+
+
+def _level_of_state(run: Run, state: Snapshot, probation_steps: int, *, fresh: bool) -> Level:
+    """Return where the loss was when ``state`` was taken; of fresh weights, that of guessing."""
+    untrained = untrained_loss(run.history)
+    if fresh and untrained is not None:
+        return Level.of([untrained])
+    return Level.of(
+        run.history[LOSS].until(max(1, state.step)).tail(_width(probation_steps)).values
+    )

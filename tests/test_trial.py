@@ -215,3 +215,29 @@ def settle(run: Run, trial: Trial, recorded: History) -> None:
     outcome = trial.judge(recorded, [SICK])
     assert outcome is not None
     trial.settle(run, outcome, recorded)
+
+
+def begun_again(before: Any) -> Trial:
+    run = run_at(before, step=0)
+    run.snapshots.keep(run)
+    run.step = START
+    trial = Trial.start(run, DecayLearningRate(), SICK, 1, PROBATION)
+    assert trial.fresh
+    return trial
+
+
+def test_a_run_that_began_again_in_vain_is_given_up_halfway() -> None:
+    before = noisy(2.3, START, 0, 0.001)
+    trial = begun_again(before)
+    flat = noisy(2.3, PROBATION // 2, 1, 0.001)
+    assert trial.judge(joined(before, flat[:-1]), [SICK]) is None
+    outcome = trial.judge(joined(before, flat), [SICK])
+    assert outcome is not None
+    assert outcome.verdict is Verdict.REVERTED
+    falling = flat * np.linspace(1.0, 0.8, len(flat))
+    assert trial.judge(joined(before, falling), [SICK]) is None
+
+
+def test_noise_that_may_hide_a_gain_is_given_its_time() -> None:
+    before = noisy(2.3, START, 0, 0.5)
+    assert begun_again(before).judge(joined(before, noisy(2.3, 30, 1, 0.5)), [SICK]) is None

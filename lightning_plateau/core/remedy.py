@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from lightning_plateau.core.profile import Value
+from lightning_plateau.core.signal import LOSS, Signal
 
 
 class Safety(StrEnum):
@@ -49,6 +50,13 @@ class Remedy(ABC):
         final: True where nothing comes after it (the training stops).
         keeps_state: True where ``Change.undo`` holds the whole state of the run, so that a trial
             needs no snapshot beside it.
+        renews: True where it changes weights or structure: taken back, the whole state before the
+            trial is restored.
+        lasting: True where a checkpoint of the training does not carry all of it, so that
+            ``resume`` has to put it in force again.
+        replaces_optimizer: True where ``resume`` must come before Lightning loads the state of the
+            optimizers.
+        watched: The signal that tells whether it helps.
         levels: Settings to try, the mildest first; the next ones are taken where the remedy was
             kept and the fault came back.
     """
@@ -58,6 +66,10 @@ class Remedy(ABC):
     standing: ClassVar[bool] = False
     final: ClassVar[bool] = False
     keeps_state: ClassVar[bool] = False
+    renews: ClassVar[bool] = False
+    lasting: ClassVar[bool] = False
+    replaces_optimizer: ClassVar[bool] = False
+    watched: ClassVar[Signal] = LOSS
     levels: ClassVar[tuple[Mapping[str, Value], ...]] = ({},)
 
     @abstractmethod
@@ -71,6 +83,9 @@ class Remedy(ABC):
     @abstractmethod
     def revert(self, run: Any, change: Change) -> None:
         """Restore exactly what ``apply`` changed."""
+
+    def resume(self, run: Any, change: Change) -> None:  # noqa: B027 - nothing to do is the rule
+        """Put in force again what a checkpoint does not carry; nothing unless ``lasting``."""
 
 
 class Verdict(StrEnum):
