@@ -1,4 +1,4 @@
-"""raise-learning-rate: multiply the learning rate by a factor above one, kept by every scheduler."""
+"""raise-learning-rate: multiply the learning rate by a factor that every scheduler keeps."""
 
 from __future__ import annotations
 
