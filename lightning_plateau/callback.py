@@ -294,6 +294,19 @@ class PlateauCallback(Callback):
         self._validation.reset()
 
     @harmless
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Look whether training has been given these samples."""
+        if not trainer.sanity_checking and self._watch is not None:
+            self._watch.recorder.observe_validation(batch)
+
+    @harmless
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -313,6 +326,7 @@ class PlateauCallback(Callback):
         if trainer.sanity_checking or self._watch is None:
             return
         recorder, metrics = self._watch.recorder, trainer.callback_metrics
+        recorder.end_validation()
         name = loss_name(metrics, recorder.profile.monitor)
         loss = float(metrics[name]) if name is not None else self._validation.compute()
         if loss is not None:

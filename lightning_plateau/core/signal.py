@@ -7,7 +7,15 @@ from typing import Literal
 
 Cadence = Literal["step", "sampled", "validation", "event"]
 Axis = Literal[
-    "", "parameter", "buffer", "operation", "normalization", "group", "batch", "optimizer"
+    "",
+    "parameter",
+    "buffer",
+    "operation",
+    "normalization",
+    "group",
+    "batch",
+    "optimizer",
+    "class",
 ]
 
 
@@ -153,6 +161,33 @@ DATA_CONSTANT = Signal(
 )
 BATCH_SIZE = Signal(
     "data/batch_size", "samples of the optimizer step's last batch", cadence="sampled"
+)
+LABEL_COUNTS = Signal(
+    "data/label_count",
+    "samples of each class in the batches of the step, on the first steps and on sampled ones",
+    "",
+    "class",
+    "sampled",
+)
+FINGERPRINTED = Signal(
+    "data/fingerprinted",
+    "samples of the first epoch that were fingerprinted so far",
+    cadence="sampled",
+)
+REPEATED = Signal(
+    "data/repeated",
+    "fingerprinted samples of the first epoch that had come before",
+    cadence="sampled",
+)
+VALIDATION_FINGERPRINTED = Signal(
+    "data/validation_fingerprinted",
+    "samples of a validation that were fingerprinted",
+    cadence="validation",
+)
+VALIDATION_REPEATED = Signal(
+    "data/validation_repeated",
+    "samples among them that training had been given before",
+    cadence="validation",
 )
 
 STANDARD: tuple[Signal, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Signal))

@@ -20,6 +20,7 @@ from lightning_plateau.core.signal import Signal
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.recording.batch import batch_size, leaves
 from lightning_plateau.recording.block import StepBlock
+from lightning_plateau.recording.census import Census
 from lightning_plateau.recording.probes.data import DATA_STATISTICS, data_statistics
 from lightning_plateau.recording.probes.gradients import accumulation_type, stacked, tensor_norms
 from lightning_plateau.recording.probes.loss import step_loss
@@ -100,6 +101,7 @@ class Recorder:
             for parameters in optimizers
         ]
         self._store = Store()
+        self._census = Census(self.wants)
         self._tapes: tuple[Tape, ...] = ()
         self._epoch_ends: list[int] = []
         self._transfer = Transfer()
@@ -141,6 +143,7 @@ class Recorder:
         if first_of_window:
             self._sampling = self.sampled_now
             self._losses.clear()
+        self._census.observe(batch, sampled=self._sampling)
         if not (self._sampling and first_of_window):
             return
         self.record_batch()
@@ -184,6 +187,9 @@ class Recorder:
             return
         self._transfer.add(draft.tensors(), lambda arrays: self._add_tape(draft.tape(arrays)))
         self._add_normalizations(draft)
+        if self._census.unknown and self._batch is not None:
+            self._census.learn(draft)
+            self._census.observe(self._batch, sampled=True)
 
     def observe_gradients(
         self,
@@ -271,6 +277,7 @@ class Recorder:
         if learning_rates and (learning_rates != self._learning_rates or self._sampling):
             self._learning_rates = dict(learning_rates)
             self._store.append_row(signal.LEARNING_RATES, self.clock, self._learning_rates)
+        self._census.close_step(self.clock, self._transfer, self._store)
         self._block.close_row()
         self._stepped.clear()
         self._sampling = False
@@ -288,6 +295,7 @@ class Recorder:
 
     def release(self) -> None:
         """Let go of the batch and of the tape."""
+        self._census.forget_batch()
         if self._tape is not None:
             self._tape.stop()
             self._tape = None
@@ -367,8 +375,17 @@ class Recorder:
             lambda arrays: self._store.append_row(which, step, float(arrays[0])),
         )
 
+    def observe_validation(self, batch: Any) -> None:
+        """Look at a batch of the validation under way."""
+        self._census.observe_validation(batch)
+
+    def end_validation(self) -> None:
+        """Close the validation under way."""
+        self._census.close_validation(self.clock, self._transfer, self._store)
+
     def end_epoch(self) -> None:
         """Note that an epoch ended."""
+        self._census.end_epoch()
         if not self._epoch_ends or self._epoch_ends[-1] != self.clock:
             self._epoch_ends.append(self.clock)
 
@@ -456,6 +473,7 @@ class Recorder:
             "tapes": json.dumps(to_plain(self._tapes)),
             "epoch_ends": list(self._epoch_ends),
             "learning_rates": dict(self._learning_rates),
+            "census": self._census.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -470,6 +488,7 @@ class Recorder:
                 f"this version of lightning_plateau reads up to {STATE_VERSION}: upgrade it"
             )
         self.clock = state["clock"]
+        self._census.load_state_dict(state["census"])
         self._store.load_state_dict(state["series"])
         self._tapes = from_plain(tuple[Tape, ...], json.loads(state["tapes"]))
         self._epoch_ends = list(state["epoch_ends"])

@@ -119,6 +119,7 @@ def _labels(signal: Signal) -> tuple[str, ...]:
         "normalization": words.LAYERS,
         "group": ("0", "1"),
         "optimizer": ("0", "1"),
+        "class": ("0", "1", "7"),
     }
     return by_axis.get(signal.axis, ("net.0 (linear)", "net.1 (relu)", "relu", "relu#2"))
 
