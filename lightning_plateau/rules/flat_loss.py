@@ -39,7 +39,9 @@ class FlatLoss(Rule):
         True
 
     Remedies:
-        None of its own: a flat loss is a symptom. The findings above it name the cause.
+        A flat loss is a symptom: those of its cause come first. Where none is known, or none of
+        them has helped, what most often does: reinitialize, switch-optimizer, a longer or a shorter
+        step.
 
     Known limitations:
         A plateau at the start that will end is reported while it lasts. Where the loss of guessing
@@ -54,6 +56,12 @@ class FlatLoss(Rule):
     name: ClassVar[str] = "flat-loss"
     symptom: ClassVar[bool] = True
     requires: ClassVar = (LOSS, LEARNING_RATES)
+    remedies: ClassVar = (
+        "reinitialize",
+        "switch-optimizer",
+        "raise-learning-rate",
+        "decay-learning-rate",
+    )
     why: ClassVar[str] = "nothing is learned while the loss stays where it is"
 
     minimum_steps: int = 20

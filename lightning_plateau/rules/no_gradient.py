@@ -38,7 +38,8 @@ class NoGradient(Rule):
         '1 of 2 parameters got no gradient in the last 9 steps: body.weight'
 
     Remedies:
-        None: take the cut out of the forward pass, or the parameters out of the optimizer.
+        Take the cut out of the forward pass, or the parameters out of the optimizer. Where weights
+        began at zero, reinitialize gives them a start.
 
     Known limitations:
         Experts and branches that are chosen by the data may rest longer than 50 steps. Whether zero
@@ -53,6 +54,7 @@ class NoGradient(Rule):
     name: ClassVar[str] = "no-gradient"
     requires: ClassVar = (GRADIENT_NORMS, GRADIENT_NORM, LOSS)
     explains: ClassVar = ("LP401", "LP405", "LP802", "LP807")
+    remedies: ClassVar = ("reinitialize",)
     why: ClassVar[str] = "parameters without a gradient keep their random start"
 
     window: int = 50

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lightning_plateau.core.remedy import Remedy, Safety
 from lightning_plateau.core.signal import GRADIENT_NORM
+from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.remedies import by_name, catalogue
 from lightning_plateau.run import Run
 from lightning_plateau.testing import history
@@ -44,10 +45,39 @@ class Keeping(Guarding):
             self.run.snapshots.keep(self.run)
 
 
+def forward_pass() -> Tape:
+    """Return the tape of a Regressor."""
+
+    def own(name: str, *shape: int) -> Operand:
+        return Operand("parameter", name=name, shape=shape)
+
+    def made(index: int) -> tuple[Operand, ...]:
+        return (Operand("operation", index),)
+
+    operations = (
+        Operation(
+            0,
+            "linear",
+            "net.0",
+            (Operand("batch", 0, "0", (4, 3)), own("net.0.weight", 8, 3), own("net.0.bias", 8)),
+        ),
+        Operation(1, "batch_norm", "net.1", made(0)),
+        Operation(2, "relu", "net.2", made(1)),
+        Operation(
+            3, "linear", "net.3", (*made(2), own("net.3.weight", 1, 8), own("net.3.bias", 1))
+        ),
+        Operation(4, "mse_loss", "", (*made(3), Operand("batch", 1, "1", (4, 1)))),
+    )
+    return Tape(0, operations, root=4)
+
+
 def trained(**settings: Any) -> Run:
+    """Return a run that has learned nothing, all that remedies ask for known of it."""
     keeping = Keeping()
     fit(Scheduled(partial(Adam, lr=0.01)), batches(10), keeping, **settings)
-    keeping.run.refresh(history({GRADIENT_NORM: np.linspace(1.0, 2.0, 40)}))
+    norms = {GRADIENT_NORM: np.linspace(1.0, 2.0, 40)}
+    keeping.run.refresh(history(norms, loss=[1.0] * 40, tapes=[forward_pass()]))
+    keeping.run.batch = list(next(iter(batches(1))))
     return keeping.run
 
 
@@ -57,6 +87,9 @@ def all_of(run: Run) -> dict[str, Any]:
     return copy.deepcopy(
         {
             "tensors": {name: t.tolist() for name, t in state_of(trainer).items()},
+            "modules": repr(run.module),
+            "hooks": [len(m._forward_pre_hooks) for m in run.module.modules()],
+            "attached": sorted(run.attachments),
             "groups": trainer.optimizers[0].state_dict()["param_groups"],
             "schedulers": [c.scheduler.state_dict() for c in trainer.lr_scheduler_configs],
             "scaler": None if run.scaler is None else run.scaler.state_dict(),
