@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -127,7 +127,7 @@ def pretrained(run: Any, chosen: Sequence[Stage]) -> str | None:
 
 
 def fresh_values(
-    run: Any, chosen: Sequence[Stage], instead: dict[str, str]
+    run: Any, chosen: Sequence[Stage], instead: Mapping[str, str]
 ) -> dict[str, torch.Tensor]:
     """Return fresh weights and zero biases by name.
 
