@@ -45,7 +45,7 @@ class Snapshot:
                     for config in run.trainer.lr_scheduler_configs
                 ],
                 "scaler": None if run.scaler is None else dict(run.scaler.state_dict()),
-                "random": _random_state(),
+                "random": random_state(),
             }
         return cls(run.step, state)
 
@@ -70,7 +70,7 @@ class Snapshot:
         if run.scaler is not None and self.state["scaler"]:
             run.scaler.load_state_dict(dict(self.state["scaler"]))
         if rng:
-            _restore_random_state(self.state["random"])
+            restore_random_state(self.state["random"])
 
     @property
     def finite(self) -> bool:
@@ -166,7 +166,8 @@ def _placed(value: Any, live: Any, parameter: Tensor | None) -> Any:
     return value.clone() if parameter is None else value.to(parameter.device, copy=True)
 
 
-def _random_state() -> Plain:
+def random_state() -> Plain:
+    """Return the state of every random generator of the process, in plain types and tensors."""
     legacy: tuple[Any, ...] = tuple(np.random.get_state(legacy=True))  # noqa: NPY002
     name, keys, position, has_gauss, gauss = legacy
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -180,7 +181,8 @@ def _random_state() -> Plain:
     }
 
 
-def _restore_random_state(state: Plain) -> None:
+def restore_random_state(state: Plain) -> None:
+    """Put every random generator of the process into ``state``."""
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
     RECURRENCES,
@@ -65,6 +66,50 @@ def entries(tape: Tape) -> tuple[Entry, ...]:
         else:
             leaves[operation.index] = frozenset[str]().union(*origins)
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The batch's tensors on the two sides of the loss, by their paths.
+
+    Attributes:
+        inputs: Those that predictions are made from and targets are not.
+        labels: Those that targets are made from and predictions are not.
+    """
+
+    inputs: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()
+
+
+def sides(tape: Tape) -> Sides:
+    """Return which tensors of the batch are inputs alone, and which are labels alone.
+
+    Example:
+        >>> x, weight = Operand("batch", 0, "image"), Operand("parameter", name="fc.weight")
+        >>> fc = Operation(0, "linear", "fc", (x, weight), (8, 10))
+        >>> both = (Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "label", (8,)))
+        >>> found = sides(Tape(0, (fc, Operation(1, "cross_entropy", "", both)), root=1))
+        >>> sorted(found.inputs), sorted(found.labels)
+        (['image'], ['label'])
+    """
+    predicting: set[str] = set()
+    aimed_at: set[str] = set()
+    for comparison in comparisons(tape):
+        predicting |= _leaves_behind(tape, comparison.prediction)
+        aimed_at |= _leaves_behind(tape, comparison.target)
+    return Sides(frozenset(predicting - aimed_at), frozenset(aimed_at - predicting))
+
+
+def _leaves_behind(tape: Tape, operand: Operand) -> set[str]:
+    """Return the batch's tensors that ``operand`` was computed from, weights or not."""
+    if operand.source == "batch":
+        return {operand.name}
+    operation = tape.producer(operand)
+    if operation is None:
+        return set()
+    return {
+        o.name for made in tape.ancestors(operation) for o in made.operands if o.source == "batch"
+    }
 
 
 def whole_leaf(tape: Tape, operand: Operand) -> Operand | None:

@@ -16,6 +16,7 @@ Axis = Literal[
     "batch",
     "optimizer",
     "class",
+    "condition",
 ]
 
 
@@ -27,7 +28,8 @@ class Signal:
         tag: Unique name in the manner of a logger tag, ``"gradient/norm"``.
         help: One line that says what a value of the signal is.
         unit: Unit of a value; empty for a pure number.
-        axis: What the columns of a row enumerate; empty for a scalar signal.
+        axis: What the columns of a row enumerate; empty for a scalar signal. ``"condition"``:
+            the conditions that an experiment compares.
         cadence: ``"step"`` is recorded on every optimizer step, ``"sampled"`` on sampled steps,
             ``"validation"`` once a validation, ``"event"`` when it happens.
 
@@ -188,6 +190,69 @@ VALIDATION_REPEATED = Signal(
     "data/validation_repeated",
     "samples among them that training had been given before",
     cadence="validation",
+)
+
+EXPERIMENT_OVERFIT = Signal(
+    "experiment/overfit_one_batch",
+    "loss of one batch before, and after it was repeated to the run's own optimizer and to Adam",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_STEP_SIZE = Signal(
+    "experiment/step_size",
+    "loss of a batch after so many times the update that it leads to; a row for each batch",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_SHUFFLED_LABELS = Signal(
+    "experiment/shuffled_labels",
+    "loss before and after a short training, with true and with shuffled labels, on batches that "
+    "were trained on and on others",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_ZERO_INPUTS = Signal(
+    "experiment/zero_inputs",
+    "loss of a batch as it is, with zeros for inputs, and with inputs that belong to other labels",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_BATCH_MIXING = Signal(
+    "experiment/batch_mixing",
+    "by how much the predictions of a batch differ where half of the batch is left out, and where "
+    "nothing is, as a share of their size",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_TRAIN_AGAINST_EVAL = Signal(
+    "experiment/train_against_eval",
+    "loss of a batch in training mode and in evaluation mode; a row for each batch",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_REPLAY_BATCH = Signal(
+    "experiment/replay_batch",
+    "1 for the first operation, forward or backward, that makes a value that is not finite",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_GRADIENT_FLOW = Signal(
+    "experiment/gradient_flow",
+    "root mean square of the gradient of each layer's output, first layer first",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_LEARNING_RATES = Signal(
+    "experiment/learning_rate_range",
+    "loss while the learning rate grows, by its multiple of the run's own",
+    axis="condition",
+    cadence="event",
+)
+EXPERIMENT_LEARNING_CURVE = Signal(
+    "experiment/learning_curve",
+    "loss of unseen batches after a short training on a share of the others",
+    axis="condition",
+    cadence="event",
 )
 
 STANDARD: tuple[Signal, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Signal))

@@ -120,6 +120,7 @@ def _labels(signal: Signal) -> tuple[str, ...]:
         "group": ("0", "1"),
         "optimizer": ("0", "1"),
         "class": ("0", "1", "7"),
+        "condition": words.CONDITIONS,
     }
     return by_axis.get(signal.axis, ("net.0 (linear)", "net.1 (relu)", "relu", "relu#2"))
 

@@ -14,6 +14,27 @@ from lightning_plateau.core.tape import (
 PARAMETERS = ("net.0.weight", "net.0.bias", "net.1.weight", "embed.weight", "net.2.weight", "head")
 LAYERS = ("", "net", "net.0", "net.1", "net.2", "embed", "head")
 LEAVES = ("0", "1", "label", "nested.path")
+CONDITIONS = (
+    "before",
+    "own",
+    "adam",
+    "0",
+    "0.1",
+    "0.3",
+    "1",
+    "3",
+    "10",
+    "true",
+    "shuffled",
+    "real",
+    "zeroed",
+    "swapped",
+    "train",
+    "eval",
+    "halved",
+    "repeated",
+)
+"""Conditions of the library's own experiments."""
 KINDS = (
     "Linear",
     "Conv2d",
