@@ -60,6 +60,13 @@ GRADIENT_NORMS = Signal(
 )
 
 PARAMETER_NORMS = Signal("parameter/norm", "L2 norm of each parameter", "", "parameter", "sampled")
+INITIAL_NORMS = Signal(
+    "parameter/initial_norm",
+    "L2 norm of each parameter before the first step",
+    "",
+    "parameter",
+    "event",
+)
 UPDATE_RATIOS = Signal(
     "parameter/update_ratio",
     "L2 norm of the last update of each parameter over the norm of the parameter",

@@ -154,9 +154,10 @@ class Operand:
         name: Dotted name of the parameter or buffer, path in the batch, or ``""``.
         shape: Shape of the tensor.
         dtype: Short name of the type.
-        statistics: For operands of a loss: ``minimum``, ``maximum``, ``mean``, ``std``,
-            ``row_sum_error`` (max |Σ over dim 1 − 1|), ``row_exponential_sum_error``
-            (max |Σ exp − 1|), ``integer`` (1 where every value is a whole number), ``non_finite``.
+        statistics: For operands of a loss, and of an operation whose domain has an edge:
+            ``minimum``, ``maximum``, ``mean``, ``std``, ``row_sum_error`` (max |Σ over dim 1 − 1|),
+            ``row_exponential_sum_error`` (max |Σ exp − 1|), ``integer`` (1 where every value is a
+            whole number), ``non_finite``, ``smallest`` (smallest magnitude).
     """
 
     source: Source
@@ -282,6 +283,13 @@ class Tape:
         )
 
     @property
+    def finite(self) -> bool:
+        """Whether the tensor that backward started from was finite, as far as is known."""
+        if self.root is None or not 0 <= self.root < len(self.operations):
+            return True
+        return not self.operations[self.root].statistics.get("non_finite", 0.0) > 0
+
+    @property
     def losses(self) -> tuple[Operation, ...]:
         """The loss functions that backward came from; all of them where that is unknown."""
         if self.root is not None and self.root >= 0:
@@ -289,3 +297,27 @@ class Tape:
         else:
             among = self.operations
         return tuple(operation for operation in among if operation.name in LOSSES)
+
+
+LATEST_KEPT = 2
+"""Tapes that are kept beside the first one and those of a breakdown."""
+
+
+def kept(tapes: tuple[Tape, ...]) -> tuple[Tape, ...]:
+    """Return the tapes that are worth keeping: the first, the latest two, and a breakdown's two.
+
+    Where the loss ceases to be finite, the tape of that step and the one before it tell why; all
+    later ones only show that everything is NaN.
+
+    Example:
+        >>> broken = Operation(0, "log", statistics={"non_finite": 1.0})
+        >>> run = [Tape(step, (Operation(0, "log"),), root=0) for step in range(4)]
+        >>> run += [Tape(step, (broken,), root=0) for step in range(4, 8)]
+        >>> [tape.step for tape in kept(tuple(run))]
+        [0, 3, 4, 6, 7]
+    """
+    broken = next((index for index, tape in enumerate(tapes) if not tape.finite), None)
+    wanted = {0, *range(max(0, len(tapes) - LATEST_KEPT), len(tapes))}
+    if broken is not None:
+        wanted |= {max(0, broken - 1), broken}
+    return tuple(tape for index, tape in enumerate(tapes) if index in wanted)

@@ -17,7 +17,7 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import Signal
-from lightning_plateau.core.tape import Tape
+from lightning_plateau.core.tape import Tape, kept
 from lightning_plateau.recording.batch import batch_size, leaves
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.census import Census
@@ -34,7 +34,8 @@ from lightning_plateau.recording.transfer import Transfer
 
 EARLY_SAMPLES = frozenset({0, 1, 2, 5, 10, 20, 35})
 """Steps that are sampled whatever the cadence: most faults show at once."""
-TAPES_KEPT = 3
+MOST_ALERTS = 2
+"""Times that steps are looked at closely one by one, after some were not finite."""
 STATE_VERSION = 1
 
 _DATA_SIGNALS: dict[str, Signal] = {
@@ -112,6 +113,8 @@ class Recorder:
         self._sampling = False
         self._tape: TapeRecorder | None = None
         self._learning_rates: dict[str, float] = {}
+        self._alert_until = 0
+        self._alerts = MOST_ALERTS
 
     # -- what is wanted -------------------------------------------------------------------------
 
@@ -122,7 +125,11 @@ class Recorder:
     @property
     def sampled_now(self) -> bool:
         """Whether the step under way is one that is looked at closely."""
-        return self.clock % self.every_n_steps == 0 or self.clock in EARLY_SAMPLES
+        return (
+            self.clock % self.every_n_steps == 0
+            or self.clock in EARLY_SAMPLES
+            or self.clock < self._alert_until
+        )
 
     @property
     def due(self) -> bool:
@@ -146,6 +153,8 @@ class Recorder:
         self._census.observe(batch, sampled=self._sampling)
         if not (self._sampling and first_of_window):
             return
+        if self.clock == 0:
+            self._record_initial_norms()
         self.record_batch()
         if self._tape_allowed:
             self._tape = TapeRecorder(self.clock, self._module, leaves(batch), before_first_loss)
@@ -302,6 +311,13 @@ class Recorder:
         self._batch = None
         self._losses.clear()
 
+    def _record_initial_norms(self) -> None:
+        with torch.no_grad():
+            for optimizer in self._optimizers if self.wants(signal.INITIAL_NORMS) else ():
+                if optimizer.parameters:
+                    norms = stacked(tensor_norms([p.detach() for p in optimizer.parameters]))
+                    self._sample(signal.INITIAL_NORMS, 0, tuple(optimizer.names), norms)
+
     def _record_parameters(self) -> None:
         step = self.clock
         with torch.no_grad():
@@ -356,7 +372,7 @@ class Recorder:
             self._store.append_row(signal.NORMALIZATION_VALUES, draft.step, values)
 
     def _add_tape(self, tape: Tape) -> None:
-        self._tapes = (*self._tapes[:1], *self._tapes[1:][-(TAPES_KEPT - 2) :], tape)
+        self._tapes = kept((*self._tapes, tape))
         for which, values in activation_rows(tape).items():
             if values and self.wants(which):
                 self._store.append_row(which, tape.step, values)
@@ -424,12 +440,20 @@ class Recorder:
                 signal.LOSS_PER_OPTIMIZER, steps, np.where(seen, losses, np.nan), labels
             )
         self._store.append(signal.GRADIENT_NORM, steps, np.sqrt(squares.sum(axis=1)))
+        self._watch_closely(np.isfinite(np.where(known, total, 0.0)) & ~broken.any(axis=1))
         names = tuple(name for optimizer in self._optimizers for name in optimizer.names)
         if names and self.wants(signal.GRADIENT_NORMS):
             self._store.append(
                 signal.GRADIENT_NORMS, steps, np.where(present, norms, np.nan), names
             )
         self._store.append(signal.SKIPPED_STEPS, steps, skipped)
+
+    def _watch_closely(self, finite: NDArray[np.bool_]) -> None:
+        """Sample every step for a while, where some were not finite and training goes on."""
+        caught = any(not tape.finite for tape in self._tapes)
+        if self._alerts and not caught and not finite.all() and finite[-1]:
+            self._alerts -= 1
+            self._alert_until = self.clock + self.every_n_steps
 
     def _sample(self, which: Signal, step: int, labels: tuple[str, ...], values: Tensor) -> None:
         if self.wants(which):

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from lightning_plateau.core.domain import EDGED
 from lightning_plateau.core.profile import Value
 from lightning_plateau.core.tape import (
     LOSSES,
@@ -74,6 +75,8 @@ POSITIONAL = {
     "view": (),
     "reshape": (),
 }
+_INSPECTED = LOSSES | EDGED
+"""Operations whose operands are looked at wherever they are called."""
 Noted = tuple[int, Tensor | None]
 _CONVOLVED = ("conv1d", "conv2d", "conv3d")
 
@@ -159,7 +162,7 @@ class Draft:
         step: Optimizer step.
         operations: The operations without statistics.
         outputs: Statistics of outputs by operation, ``[7]`` each.
-        operands: Statistics of operands by operation and position, ``[8]`` each.
+        operands: Statistics of operands by operation and position, ``[9]`` each.
         normalizations: Batch moments by layer, ``[2]`` each, and the values per channel.
         root: Index of the operation that backward started from.
         root_requires_grad: Whether the tensor of backward takes part in backward.
@@ -367,7 +370,8 @@ class TapeRecorder(TorchFunctionMode):
         attributes: dict[str, Value] = {key: value for key, value in named.items() if _plain(value)}
         operands = tuple(self._operand(tensor) for tensor in tensors)
         self.draft.operations.append(Operation(index, name, layer, operands, attributes=attributes))
-        if name in LOSSES or (name in ELEMENTWISE and layer not in self._parametric - {""}):
+        plain_code = layer not in self._parametric - {""}
+        if name in _INSPECTED or (name in ELEMENTWISE and plain_code):
             for position, tensor in enumerate(tensors):
                 if readable(tensor) and (name in LOSSES or tensor.numel() <= LARGEST_OPERAND):
                     self.draft.operands[index, position] = operand_statistics(tensor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -72,13 +72,13 @@ class ExplodingGradients(Rule):
         "LP202",
         "LP203",
         "LP204",
+        "LP205",
         "LP206",
         "LP303",
         "LP401",
         "LP402",
         "LP403",
         "LP404",
-        "LP406",
         "LP706",
     )
     remedies: ClassVar = ("clip-gradients", "decay-learning-rate", "roll-back")
@@ -104,7 +104,7 @@ class ExplodingGradients(Rule):
         if growth < math.log(self.least_growth) or growth < self.z_limit * jitter:
             return None
         low, high = math.exp(before), math.exp(now)
-        return self.finding(
+        found = self.finding(
             history,
             min(0.9, 0.5 + 0.1 * growth / math.log(10)),
             f"the gradient norm grew from {low:.2g} to {high:.2g} and {harm}",
@@ -115,6 +115,8 @@ class ExplodingGradients(Rule):
             fix="Trainer(gradient_clip_val=1.0), or a smaller learning rate",
             step=breakdown(history).step,
         )
+        # Which of the two made the other, the more probable one tells: each may explain the other.
+        return replace(found, explains=(*found.explains, "LP406"))
 
     def _levels(self, history: History, logs: Floats) -> tuple[float, float, float]:
         """Return the level of the log norm now, the level it grew from, and its noise there."""

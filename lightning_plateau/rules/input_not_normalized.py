@@ -88,6 +88,10 @@ class InputNotNormalized(Rule):
     name: ClassVar[str] = "input-not-normalized"
     requires: ClassVar = (DATA_MEAN, DATA_STD, DATA_MINIMUM, DATA_MAXIMUM)
     explains: ClassVar = (
+        "LP204",
+        "LP205",
+        "LP206",
+        "LP207",
         "LP301",
         "LP302",
         "LP304",

@@ -83,6 +83,7 @@ class LabelsOutOfRange(Rule):
         "LP201",
         "LP202",
         "LP203",
+        "LP204",
         "LP301",
         "LP401",
         "LP402",

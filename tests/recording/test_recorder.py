@@ -512,3 +512,27 @@ def test_names_of_signals_are_unique() -> None:
     tags = [which.tag for which in signal.STANDARD]
     assert len(tags) == len(set(tags))
     assert all(isinstance(which, Signal) for which in signal.STANDARD)
+
+
+def test_steps_after_one_that_was_not_finite_are_looked_at_one_by_one() -> None:
+    layer = nn.Linear(2, 1)
+    recorder = Recorder(layer, [list(layer.parameters())], every_n_steps=10)
+
+    def sampled_in_ten_steps(broken: int | None) -> int:
+        before = len(recorder.history()[signal.PARAMETER_NORMS])
+        for step in range(10):
+            recorder.begin_batch(torch.ones(3, 2))
+            layer.zero_grad()
+            loss = layer(torch.full((3, 2), float("nan") if step == broken else 1.0)).mean()
+            recorder.observe_loss(loss)
+            loss.backward()
+            recorder.observe_gradients(0, accumulated=1)
+            recorder.end_batch()
+        recorder.drain(wait=True)
+        return len(recorder.history()[signal.PARAMETER_NORMS]) - before
+
+    assert sampled_in_ten_steps(None) == 4
+    assert sampled_in_ten_steps(None) == 1
+    assert sampled_in_ten_steps(4) == 1
+    assert sampled_in_ten_steps(None) == 10
+    assert sampled_in_ten_steps(None) == 1

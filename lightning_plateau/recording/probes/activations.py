@@ -17,6 +17,7 @@ OPERAND_STATISTICS = (
     "integer",
     "row_sum_error",
     "row_exponential_sum_error",
+    "smallest",
 )
 SAMPLE = 16384
 DEAD_BELOW = 1e-5
@@ -77,10 +78,10 @@ def output_statistics(
 
 
 def operand_statistics(operand: Tensor) -> Tensor:
-    """Return the statistics of a loss's operand, ``[8]`` float32, still on its device.
+    """Return the statistics of an operand, ``[9]`` float32, still on its device.
 
     The columns are ``OPERAND_STATISTICS``; sums over rows run over dimension 1 and are NaN for
-    tensors with fewer than two dimensions.
+    tensors with fewer than two dimensions; ``smallest`` is the smallest magnitude.
 
     Args:
         operand: Real tensor of any type with at least one element.
@@ -112,5 +113,6 @@ def operand_statistics(operand: Tensor) -> Tensor:
             whole,
             sums,
             exponential_sums,
+            values.abs().amin(),
         ]
     ).float()

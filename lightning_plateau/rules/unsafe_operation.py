@@ -1,0 +1,146 @@
+"""LP207: an operation works at the edge of its domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_plateau.core.breakdown import breakdown
+from lightning_plateau.core.domain import Brink, brink
+from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.history import History
+from lightning_plateau.core.layers import computing
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import GRADIENT_NORM, LOSS, PARAMETER_NORMS
+from lightning_plateau.core.tape import Operation, Tape
+
+_WORDS = {
+    "near": "next to the edge of its domain",
+    "at": "at the edge of its domain, where its derivative is infinite",
+    "beyond": "outside of its domain",
+}
+_SURENESS = {"beyond": 2, "at": 1, "near": 0}
+EARLIEST = 3
+"""Steps at the very beginning that may have been left out."""
+_OVERFLOWING = frozenset({"exp", "expm1", "cosh", "sinh"})
+
+
+@dataclass(frozen=True)
+class UnsafeOperation(Rule):
+    """An operation works at the edge of its domain.
+
+    What it detects:
+        In a training that ceased to be finite, on a forward pass up to then: a logarithm, root,
+        division, power, exponential or arc function on the way from the parameters to the loss, one
+        of whose inputs lay at the edge of where it has a finite value and derivative, beyond it or
+        next to it. ``sqrt(0)`` is 0, but its derivative is infinite; ``torch.where`` does not help,
+        because infinity times zero is NaN in the branch that was not chosen. Norms of torch have
+        their derivative at zero in order and are not meant.
+
+    Why it matters:
+        One input at the edge makes every gradient NaN, though the loss may look sound.
+
+    Example:
+        >>> import math
+        >>> from lightning_plateau.core.tape import Operand
+        >>> from lightning_plateau.testing import history
+        >>> x = Operand("parameter", name="w", statistics={"minimum": 0.0, "maximum": 2.0})
+        >>> sqrt = Operation(0, "sqrt", operands=(x,), statistics={"minimum": 0.0})
+        >>> tape = Tape(0, (sqrt,), root=0)
+        >>> run = history({GRADIENT_NORM: [math.nan]}, loss=[1.4], tapes=[tape])
+        >>> UnsafeOperation().check(run).message
+        'sqrt is given 0 at step 0: at the edge of its domain, where its derivative is infinite'
+
+    Remedies:
+        skip-step leaves such steps out; the cure is an epsilon in the code.
+
+    Known limitations:
+        Only operands of up to a million elements on sampled steps are looked at. Where training
+        broke between two of them, an input next to the edge is a suspicion, no more.
+
+    References:
+        Zhang et al., 2019, Detecting Numerical Bugs in Neural Network Architectures (ESEC/FSE). The
+        PyTorch documentation: Autograd mechanics, gradients for non-differentiable functions.
+    """
+
+    code: ClassVar[str] = "LP207"
+    name: ClassVar[str] = "unsafe-operation"
+    needs_failure: ClassVar[bool] = False
+    requires: ClassVar = (LOSS, GRADIENT_NORM, PARAMETER_NORMS)
+    explains: ClassVar = (
+        "LP201",
+        "LP202",
+        "LP203",
+        "LP204",
+        "LP205",
+        "LP301",
+        "LP402",
+        "LP404",
+        "LP605",
+    )
+    remedies: ClassVar = ("skip-step",)
+    why: ClassVar[str] = "one input at the edge makes every gradient NaN or infinite"
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault where an operation was at its edge when training broke."""
+        broke = _first_broken(history)
+        if broke is None:
+            return None
+        before = [tape for tape in history.tapes if tape.step <= broke]
+        for tape in reversed(before):
+            found = max(_brinks(tape), key=_strength, default=None)
+            if found is not None:
+                return self._report(history, tape, broke, *found)
+        return None
+
+    def _report(
+        self, history: History, tape: Tape, broke: int, operation: Operation, edge: Brink
+    ) -> Finding:
+        return self.finding(
+            history,
+            _confidence(tape, broke, operation, edge),
+            f"{operation.site} is given {edge.value:.3g} at step {tape.step}: {_WORDS[edge.reach]}",
+            evidence=(
+                Evidence(f"input of {operation.name}", edge.value, edge.edge, operation.site),
+            ),
+            fix=edge.fix,
+            where=operation.site,
+            step=broke,
+        )
+
+
+def _first_broken(history: History) -> int | None:
+    """Return the first step that was not finite; else one that was left out, and has a tape."""
+    step = breakdown(history).step
+    if step is not None:
+        return step
+    norms = history[GRADIENT_NORM].steps
+    if not len(norms):
+        return None
+    # The rows of a step that was skipped are left out of the history; its tape is not.
+    within = [t.step for t in history.tapes if norms[0] - EARLIEST <= t.step < norms[-1]]
+    return next((step for step in within if step not in norms), None)
+
+
+def _brinks(tape: Tape) -> Iterator[tuple[Operation, Brink]]:
+    for operation in computing(tape):
+        edge = brink(operation) if operation.requires_grad else None
+        if edge is not None:
+            yield operation, edge
+
+
+def _strength(found: tuple[Operation, Brink]) -> tuple[int, int]:
+    operation, edge = found
+    return _SURENESS[edge.reach], -operation.index
+
+
+def _confidence(tape: Tape, broke: int, operation: Operation, edge: Brink) -> float:
+    """Return how sure it is that the operation broke the training."""
+    exact = edge.reach != "near" and operation.name not in _OVERFLOWING
+    if tape.step != broke:
+        return 0.6 if exact else 0.5
+    if not exact:
+        return 0.7
+    # A root of 0 breaks the gradients, not the loss; a logarithm of 0 breaks both.
+    return 1.0 if operation.statistics.get("non_finite", 0.0) > 0 else 0.95

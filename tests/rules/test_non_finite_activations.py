@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_plateau.core.history import History
+from lightning_plateau.core.signal import DATA_NON_FINITE, INITIAL_NORMS, PARAMETER_NORMS
+from lightning_plateau.rules.non_finite_activations import NonFiniteActivations
+from lightning_plateau.testing import history
+from tests.rules.taped import Loss, points, taped
+
+RULE = NonFiniteActivations()
+NAN = math.nan
+
+
+def run(loss: Loss, x: Tensor | None = None, series: dict | None = None) -> History:
+    seen = taped(loss, nn.Linear(4, 4), points() if x is None else x, torch.zeros(16).long())
+    made = history(series or {}, loss=[NAN], tapes=seen.tapes)
+    return replace(made, profile=seen.profile)
+
+
+def masked(net: nn.Module, x: Tensor, rows: int) -> Tensor:
+    hidden = torch.zeros(16, 4, dtype=torch.bool)
+    hidden[:, 2:] = True
+    hidden[:rows] = True
+    return net(x).masked_fill(hidden, -math.inf).softmax(1)
+
+
+MADE: dict[str, tuple[Loss, str, str]] = {
+    "log": (lambda net, x, y: torch.log(torch.relu(net(x))).mean(), "log", "-inf"),
+    "root": (lambda net, x, y: net(x).sqrt().mean(), "sqrt", "NaN"),
+    "overflow": (lambda net, x, y: torch.exp(1e4 * net(x)).mean(), "exp", "inf"),
+    "ignored": (lambda net, x, y: F.cross_entropy(net(x), y - 100), "cross_entropy", "NaN"),
+    "masked rows": (lambda net, x, y: masked(net, x, 2).mean(), "softmax", "-inf throughout"),
+    "empty": (lambda net, x, y: net(x)[x[:, 0] > 99].mean(), "mean", "NaN"),
+    "spread of one": (lambda net, x, y: net(x)[:1].std(0).mean(), "std", "NaN"),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_names_the_operation(name: str) -> None:
+    loss, operation, words = MADE[name]
+    found = RULE.check(run(loss))
+    assert found is not None
+    assert found.where.endswith(operation)
+    assert words in found.message
+    assert found.confidence >= 0.95
+
+
+def test_a_mask_is_no_fault() -> None:
+    assert RULE.check(run(lambda net, x, y: masked(net, x, 0).mean())) is None
+    later = run(lambda net, x, y: (masked(net, x, 0) - 1).log().mean())
+    found = RULE.check(later)
+    assert found is not None
+    assert found.where == "log"
+
+
+def test_values_from_the_batch_are_not_made_here() -> None:
+    x = points()
+    x[0, 0] = NAN
+    dirty = run(lambda net, x, y: net(x).mean(), x, {DATA_NON_FINITE: {"0": [1.0], "1": [0.0]}})
+    assert RULE.check(dirty) is None
+
+
+def test_a_parameter_that_was_never_initialized() -> None:
+    norms = {INITIAL_NORMS: {"weight": [NAN], "bias": [1.0]}}
+    found = RULE.check(run(lambda net, x, y: net(x * math.inf).abs().mean(), None, norms))
+    assert found is not None
+    seen = run(lambda net, x, y: (net(x) / 0).mean(), None, norms)
+    [tape] = seen.tapes
+    first = replace(tape.operations[0], statistics={"non_finite": 1.0})
+    broken = replace(seen, tapes=(replace(tape, operations=(first, *tape.operations[1:])),))
+    found = RULE.check(broken)
+    assert found is not None
+    assert (found.where, found.confidence) == ("weight", 1.0)
+
+
+@pytest.mark.parametrize(("norm", "speaks"), [(NAN, False), (2.0, True)])
+def test_after_a_step_that_broke_the_weights_nothing_is_known(norm: float, speaks: bool) -> None:
+    seen = run(lambda net, x, y: (net(x) * 1e38 * 1e38).mean())
+    [tape] = seen.tapes
+    first = replace(tape.operations[0], statistics={"non_finite": 1.0})
+    tape = replace(tape, step=5, operations=(first, *tape.operations[1:]))
+    norms = {PARAMETER_NORMS: {"weight": [1.0, norm]}}
+    later = history(norms, loss=[1.0, NAN, 1.0, 1.0, 1.0, NAN], every=2, tapes=[tape])
+    assert (RULE.check(later) is not None) is speaks
+
+
+def test_silent_where_the_loss_is_finite() -> None:
+    unused = run(lambda net, x, y: (net(x), torch.log(x * 0))[0].mean())
+    assert RULE.check(unused) is None
