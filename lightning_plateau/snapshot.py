@@ -39,7 +39,7 @@ class Snapshot:
         with torch.no_grad():
             state = {
                 "module": {name: _copied(tensor, device) for name, tensor in _tensors(run)},
-                "optimizers": [_optimizer_state(a.optimizer, device) for a in run.adapters],
+                "optimizers": [optimizer_state(a.optimizer, device) for a in run.adapters],
                 "schedulers": [
                     _copied(config.scheduler.state_dict(), device)
                     for config in run.trainer.lr_scheduler_configs
@@ -62,7 +62,7 @@ class Snapshot:
             for name, tensor in _tensors(run):
                 tensor.copy_(self.state["module"][name])
             for adapter, state in zip(run.adapters, self.state["optimizers"], strict=True):
-                _restore_optimizer(adapter.optimizer, state, schedule)
+                restore_optimizer(adapter.optimizer, state, schedule)
         if schedule:
             configs = run.trainer.lr_scheduler_configs
             for config, held in zip(configs, self.state["schedulers"], strict=True):
@@ -111,9 +111,11 @@ def _copied(value: Any, device: torch.device | str | None) -> Any:
     return value
 
 
-def _optimizer_state(optimizer: Any, device: torch.device | str) -> Plain:
+def optimizer_state(optimizer: Any, device: torch.device | str) -> Plain:
+    """Return the settings and the state of an optimizer, copied to ``device``, in plain types."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return {
+        "kind": type(optimizer).__name__,
         "groups": [
             {key: _copied(value, device) for key, value in group.items() if key != "params"}
             for group in optimizer.param_groups
@@ -139,7 +141,14 @@ def _is_beside(value: Any, parameter: Tensor) -> bool:
     return isinstance(value, Tensor) and value.device == parameter.device
 
 
-def _restore_optimizer(optimizer: Any, saved: Plain, schedule: bool) -> None:
+def restore_optimizer(optimizer: Any, saved: Plain, schedule: bool) -> None:
+    """Copy back what ``optimizer_state`` has copied out.
+
+    An optimizer of another kind, which has taken its place since, begins afresh instead.
+    """
+    if saved["kind"] != type(optimizer).__name__:
+        optimizer.state.clear()
+        return
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for parameter, state, beside in zip(parameters, saved["state"], saved["beside"], strict=True):
         if state is None:

@@ -56,7 +56,7 @@ class InitialLossOff(Rule):
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (LOSS,)
     explains: ClassVar = ("LP401", "LP405", "LP807")
-    remedies: ClassVar = ("standardize-input", "reinitialize")
+    remedies: ClassVar = ("reinitialize", "standardize-input")
     why: ClassVar[str] = "scores that are too large saturate the softmax before training begins"
 
     least_ratio: float = 3.0
