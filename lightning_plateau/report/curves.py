@@ -15,7 +15,7 @@ LARGEST = 1e150
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A scalar series of at most 2,000 points.
+    """A scalar series made short.
 
     Attributes:
         steps: int64 ``[n]``.
@@ -29,9 +29,14 @@ class Curve:
     highest: Floats
     smooth: Floats | None
 
+    @property
+    def line(self) -> Floats:
+        """What to draw as the line: the running median, or the values of a short series."""
+        return self.highest if self.smooth is None else self.smooth
 
-def curve(series: Series) -> Curve:
-    """Return what to draw of a scalar series.
+
+def curve(series: Series, most: int = MOST_POINTS) -> Curve:
+    """Return what to draw of a scalar series, in at most ``most`` points.
 
     Example:
         >>> from lightning_plateau.core.signal import LOSS
@@ -40,7 +45,7 @@ def curve(series: Series) -> Curve:
         (2000, 2000)
     """
     values = drawable(series.values)
-    size = max(1, -(-len(values) // MOST_POINTS))
+    size = max(1, -(-len(values) // most))
     blocks = np.full((-(-len(values) // size), size), np.nan)
     blocks.ravel()[: len(values)] = values
     known = np.isfinite(blocks).any(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.journal import Journal
@@ -19,12 +19,16 @@ class Event:
         kind: ``"finding"``, or the verdict on a treatment.
         text: What to write beside it.
         end: Step at which a treatment was judged; None for what has no end.
+        code: Code of the finding, or of the one that the remedy answers.
+        label: The text in a few words.
     """
 
     step: int
     kind: str
     text: str
     end: int | None = None
+    code: str = ""
+    label: str = ""
 
 
 def events(journal: Journal, most: int) -> tuple[Event, ...]:
@@ -42,7 +46,8 @@ def events(journal: Journal, most: int) -> tuple[Event, ...]:
     if len(found) <= most:
         return tuple(found)
     cut = found[most - 1]
-    rest = Event(cut.step, cut.kind, f"{cut.text}  (+ {len(found) - most} later events)", cut.end)
+    more = f"  (+ {len(found) - most} later events)"
+    rest = replace(cut, text=cut.text + more, label=cut.label + more)
     return (*found[: most - 1], rest)
 
 
@@ -50,8 +55,11 @@ def _findings(journal: Journal) -> list[Event]:
     first: dict[str, Event] = {}
     for finding in journal.findings:
         if finding.severity is not Severity.INFO and not finding.explained_by:
-            text = f"{finding.code} {finding.name} ({finding.certainty})"
-            first.setdefault(finding.code, Event(finding.step, "finding", text))
+            label = f"{finding.code} {finding.name}"
+            text = f"{label} ({finding.certainty})"
+            first.setdefault(
+                finding.code, Event(finding.step, "finding", text, None, finding.code, label)
+            )
     return list(first.values())
 
 
@@ -60,4 +68,5 @@ def _treatment(treatment: Treatment) -> Event:
     what = change(made.before, made.after)
     times = f" × {treatment.times}" if treatment.times > 1 else ""
     text = f"{made.remedy}{times}{f' ({what})' if what else ''}: {treatment.verdict}"
-    return Event(made.step, treatment.verdict, text, treatment.end)
+    label = f"{made.remedy}{times}: {treatment.verdict}"
+    return Event(made.step, treatment.verdict, text, treatment.end, made.code, label)

@@ -19,6 +19,7 @@ from lightning_plateau.core.signal import GRADIENT_NORM, LEARNING_RATES, LOSS, V
 from lightning_plateau.report.curves import MOST_POINTS, curve, drawable
 from lightning_plateau.report.events import Event, events
 from lightning_plateau.report.phrases import counted
+from lightning_plateau.report.scale import WORTH_A_LOG_SCALE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,6 @@ EVENT_COLOURS = {
 MOST_EVENTS = 9
 MOST_EPOCHS = 40
 MOST_GROUPS = 6
-WORTH_A_LOG_SCALE = 10.0
 
 
 def overview(history: History, journal: Journal) -> Figure:

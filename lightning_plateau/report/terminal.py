@@ -13,10 +13,9 @@ from pathlib import Path
 from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal
-from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
-from lightning_plateau.core.trend import loss_trend
 from lightning_plateau.report.assessment import Assessment, Cause, Health, Treatment, assess
-from lightning_plateau.report.phrases import change, counted, measured, number, one_line, wrapped
+from lightning_plateau.report.phrases import change, measured, one_line, wrapped
+from lightning_plateau.report.verdict import losses, said
 
 StrPath = str | os.PathLike[str]
 
@@ -157,36 +156,9 @@ def _folder(paths: Sequence[Path]) -> Path | None:
 
 
 def _verdict(state: Assessment, history: History, width: int) -> list[str]:
-    steps = counted(history.step, "step")
-    losses = _losses(history, state.broken)
-    text = f"lightning-plateau: {state.health}. {_said(state, steps)}"
-    return wrapped(f"{text}{'; ' if losses else ''}{losses}.", width, most=2)
-
-
-def _said(state: Assessment, steps: str) -> str:
-    if state.causes:
-        return f"{counted(len(state.causes), 'fault')} in {steps}"
-    if state.broken:
-        return f"The loss is not finite after {steps}"
-    if state.health is Health.TREATED:
-        found = counted(len(state.passed), "fault")
-        kept = len({t.intervention.remedy for t in state.treatments if t.helped})
-        return f"{found} found, {counted(kept, 'remedy')} kept, no fault shows after {steps}"
-    return f"No fault in {steps}"
-
-
-def _losses(history: History, broken: bool) -> str:
-    parts = []
-    loss = history[LOSS]
-    if len(loss):
-        trend = loss_trend(history)
-        few = trend.rows < 2
-        first = float(loss.values[0]) if few else trend.first
-        last = loss.last if few or broken else trend.last
-        parts.append(f"loss {number(first)} → {number(last)}")
-    if VALIDATION_LOSS in history:
-        parts.append(f"validation loss {number(history[VALIDATION_LOSS].last)}")
-    return ", ".join(parts)
+    moved = losses(state, history)
+    text = f"lightning-plateau: {state.health}. {said(state, history)}"
+    return wrapped(f"{text}{'; ' if moved else ''}{moved}.", width, most=2)
 
 
 def _cause(cause: Cause, place: str, width: int, most: int) -> list[str]:

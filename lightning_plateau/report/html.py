@@ -1,0 +1,245 @@
+"""The report as one page: self-contained, offline, for light and dark, screen and paper.
+
+Whatever comes from the run is escaped by the template, and the page carries a policy under which
+browsers run no script but ours and load nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_plateau.core.finding import Finding
+from lightning_plateau.core.history import History, Series
+from lightning_plateau.core.journal import Journal
+from lightning_plateau.core.profile import Value
+from lightning_plateau.report.assessment import Assessment, Health, Treatment, assess
+from lightning_plateau.report.coverage import coverage, facts
+from lightning_plateau.report.events import events
+from lightning_plateau.report.heat_map import heat_maps
+from lightning_plateau.report.panels import Panel, numbers, panels
+from lightning_plateau.report.phrases import change, number, one_line
+from lightning_plateau.report.verdict import Advice, advice, losses, said
+from lightning_plateau.rules import catalogue
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+REPORT_FILE = "report.html"
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_EVENTS = 14
+MOST_JOURNAL_LINES = 400
+EXPERIMENT = "experiment/"
+MOST_EXPERIMENT_VALUES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A finding on the page: what it is to this run, and the symptoms that it accounts for."""
+
+    kind: str
+    finding: Finding
+    symptoms: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A treatment on the page, in words; in brief it is what changed first, and to what effect."""
+
+    treatment: Treatment
+    changed: str
+    effect: str
+    brief: str
+
+
+def available() -> bool:
+    """Return whether pages can be made: Jinja2 is an extra."""
+    return find_spec("jinja2") is not None
+
+
+def report_page(
+    findings: Iterable[Finding], journal: Journal, history: History, *, title: str = ""
+) -> str:
+    """Write a run's report as one HTML page, below 1 MB however long the run.
+
+    Args:
+        findings: What the diagnosis says of the run now, causes first.
+        journal: What happened in the run.
+        history: What was recorded of it.
+        title: Name of the run.
+
+    Raises:
+        ImportError: If Jinja2 is not installed; the message names the extra.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> page = report_page((), Journal(), history(loss=[2.0, 1.5, 1.0]))
+        >>> "No fault in 3 steps" in page
+        True
+    """
+    state = assess(findings, journal, history)
+    todo = advice(state)
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    drawn = panels(history)
+    maps = heat_maps(history)
+    return _template().render(
+        title=title,
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=_sha256(script),
+        state=state,
+        said=said(state, history),
+        losses=losses(state, history),
+        advice=todo,
+        head=_head(state, todo),
+        steps=max(1, history.step),
+        epoch_ends=_thinned(history.epoch_ends),
+        events=events(journal, MOST_EVENTS),
+        panels=[(panel, numbers(panel)) for panel in drawn],
+        maps=maps,
+        data=_data(drawn, maps, history.step),
+        shown=_shown(state),
+        tried=[_tried(treatment) for treatment in state.treatments],
+        experiments=_experiments(history),
+        coverage=coverage(history, journal, catalogue()),
+        facts=facts(history),
+        lines=[one_line(entry.record) for entry in journal][:MOST_JOURNAL_LINES],
+        untold=max(0, len(journal) - MOST_JOURNAL_LINES),
+    )
+
+
+def save_report(
+    path: str | os.PathLike[str],
+    findings: Iterable[Finding],
+    journal: Journal,
+    history: History,
+    *,
+    title: str = "",
+) -> Path:
+    """Write the page to ``path``, whole or not at all, and return its path."""
+    page = report_page(findings, journal, history, title=title)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(page, encoding="utf-8", errors="replace")
+    partial.replace(path)
+    return path
+
+
+@cache
+def _template() -> Template:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        raise ImportError(
+            "the HTML report needs jinja2, which is not installed: "
+            "pip install 'lightning-plateau[report]'"
+        ) from error
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "zip": zip}
+    return environment.get_template("report.html.j2")
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _head(state: Assessment, todo: Sequence[Advice]) -> Finding | None:
+    """Return the finding that the verdict names: what is left, else what was mended."""
+    if todo:
+        return todo[0].finding
+    return state.passed[0] if state.health is Health.TREATED else None
+
+
+def _shown(state: Assessment) -> list[Shown]:
+    causes = [Shown("cause", cause.finding, cause.symptoms) for cause in state.causes]
+    symptoms = [Shown("symptom", f) for cause in state.causes for f in cause.symptoms]
+    passed = [Shown("passed", finding) for finding in state.passed]
+    return causes + symptoms + passed + [Shown("remark", remark) for remark in state.remarks]
+
+
+def _tried(treatment: Treatment) -> Tried:
+    made, outcome = treatment.intervention, treatment.outcome
+    effect = change(outcome.before, outcome.after) if outcome is not None else ""
+    brief = f"{made.remedy} at step {made.step}"
+    what = _first_change(made.before, made.after)
+    brief += f": {what}" if what else ""
+    if outcome is not None and (gain := _first_change(outcome.before, outcome.after)):
+        brief += f"; {treatment.verdict}, {gain}"
+    return Tried(treatment, change(made.before, made.after), effect, brief)
+
+
+def _first_change(before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
+    for name, old in before.items():
+        if name in after and after[name] != old:
+            return change({name: old}, {name: after[name]})
+    return ""
+
+
+def _thinned(ends: Sequence[int], most: int = 40) -> Sequence[int]:
+    return ends if len(ends) <= most else ()
+
+
+def _experiments(history: History) -> list[tuple[str, str, str]]:
+    """Return what experiments measured: signal, meaning, values."""
+    measured = [history[s] for s in history if s.tag.startswith(EXPERIMENT) and s in history]
+    rows = []
+    for series in measured:
+        for label, column in _columns(series):
+            values = column.values[-MOST_EXPERIMENT_VALUES:]
+            told = ", ".join(number(float(v)) for v in values)
+            hidden = len(column) - len(values)
+            tag = series.signal.tag.removeprefix(EXPERIMENT) + (f" · {label}" if label else "")
+            rows.append((tag, series.signal.help, f"… {told}" if hidden else told))
+    return rows
+
+
+def _columns(series: Series) -> list[tuple[str, Series]]:
+    if not series.signal.axis:
+        return [("", series)]
+    return [(label, series.column(label)) for label in series.labels]
+
+
+def _data(drawn: Sequence[Panel], maps: Sequence[Any], steps: int) -> dict[str, Any]:
+    """Return what the page's script reads values from: plain lists, four digits a number."""
+    return {
+        "steps": max(1, steps),
+        "curves": [
+            {
+                "name": line.name if panel.key == "loss" else f"{panel.key} ({line.name})",
+                "panel": panel.key,
+                "steps": line.steps.tolist(),
+                "values": _short(line.values),
+            }
+            for panel in drawn
+            for line in panel.lines
+        ],
+        "maps": {
+            one.key: {
+                "layers": one.layers,
+                "edges": [round(float(edge), 6) for edge in one.edges],
+                "rows": [_short(row) for row in one.cells],
+            }
+            for one in maps
+        },
+    }
+
+
+def _short(values: Any) -> list[float | None]:
+    """Return values with four digits; None for what JSON cannot hold."""
+    return [float(f"{v:.4g}") if np.isfinite(v) else None for v in values]
