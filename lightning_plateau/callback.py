@@ -26,6 +26,7 @@ from lightning_plateau.recording.profile import Hints, take_profile
 from lightning_plateau.recording.recorder import Recorder
 from lightning_plateau.recording.tape import Draft
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
+from lightning_plateau.report import html
 from lightning_plateau.report.announcer import Announcer
 from lightning_plateau.report.console import width
 from lightning_plateau.report.terminal import summary
@@ -75,8 +76,8 @@ class PlateauCallback(Callback):
         select: Codes, beginnings of codes or names of the rules to use.
         ignore: The same, of the rules to leave out.
         every_n_steps: Optimizer steps between diagnoses.
-        dirpath: Folder for ``journal.jsonl`` and ``history.npz``; by default ``plateau`` in the
-            folder of the logger.
+        dirpath: Folder for ``journal.jsonl``, ``history.npz`` and, where Jinja2 is installed,
+            ``report.html``; by default ``plateau`` in the folder of the logger.
         dry_run: Say what would be done, and do nothing.
 
     Raises:
@@ -439,10 +440,19 @@ class PlateauCallback(Callback):
         artefacts = [] if folder is None else folder.save(self._history)
         if folder is not None and folder.failure is not None:
             self._unsupported(f"the history cannot be written: {folder.failure}")
+        if artefacts and folder is not None and html.available():
+            artefacts += self._write_page(folder.page)
         text = summary(self._current, self.journal, self._history, artefacts, width=width())
         self._announcer.report(text)
         self._release()
         self.journal.close()
+
+    def _write_page(self, path: Path) -> list[Path]:
+        try:
+            return [html.save_report(path, self._current, self.journal, self._history)]
+        except Exception as error:  # noqa: BLE001 - it becomes LP903: the run and its files stand
+            self._unsupported(f"report.html cannot be written: {type(error).__name__}: {error}")
+            return []
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the run."""

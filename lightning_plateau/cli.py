@@ -16,6 +16,7 @@ from lightning_plateau.core.plain import to_plain
 from lightning_plateau.diagnosis import diagnose
 from lightning_plateau.report.console import show, width
 from lightning_plateau.report.explanation import explain_rule, facts, find_rule, rule_table
+from lightning_plateau.report.html import REPORT_FILE, save_report
 from lightning_plateau.report.plots import save_overview
 from lightning_plateau.report.saved_run import SavedRun, read_run
 from lightning_plateau.report.terminal import full_report, summary
@@ -29,7 +30,7 @@ examples:
   lightning-plateau demo                                  break a real training and watch it mended
   lightning-plateau demo --fault softmax-before-cross-entropy
   lightning-plateau diagnose lightning_logs/version_0/plateau
-  lightning-plateau report lightning_logs/version_0/plateau --plot
+  lightning-plateau report lightning_logs/version_0/plateau --html
   lightning-plateau explain LP301
 
 exit codes:
@@ -118,6 +119,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write a plot as well; a bare name lands in the run's folder",
     )
+    report.add_argument(
+        "--html",
+        nargs="?",
+        type=Path,
+        const=Path(REPORT_FILE),
+        metavar="FILE",
+        help="write the report as one HTML page; a bare name lands in the run's folder",
+    )
     for command in (diagnosis, report):
         command.add_argument("run", metavar="RUN", help="plateau folder or history.npz of the run")
         command.add_argument("--all", action="store_true", help="every finding, in full")
@@ -186,12 +195,18 @@ def _report(arguments: argparse.Namespace) -> int:
         run = read_run(arguments.run)
     _tell(run, run.findings, run.journal, every=arguments.all)
     if arguments.plot is not None:
-        bare = arguments.plot.parent == Path()
-        path = run.folder / arguments.plot if bare else arguments.plot
         with _checked(ImportError, OSError, ValueError):
-            written = save_overview(path, run.history, run.journal)
+            written = save_overview(_placed(run, arguments.plot), run.history, run.journal)
         show(f"{'plot':<10}{written}")
+    if arguments.html is not None:
+        with _checked(ImportError, OSError):
+            page = save_report(_placed(run, arguments.html), run.findings, run.journal, run.history)
+        show(f"{'page':<10}{page}")
     return HEALTHY
+
+
+def _placed(run: SavedRun, path: Path) -> Path:
+    return run.folder / path if path.parent == Path() else path
 
 
 def _tell(run: SavedRun, findings: tuple[Finding, ...], journal: Journal, *, every: bool) -> None:

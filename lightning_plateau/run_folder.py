@@ -9,6 +9,7 @@ from lightning_plateau.core.journal import Journal
 
 JOURNAL = "journal.jsonl"
 HISTORY = "history.npz"
+REPORT = "report.html"
 
 
 class RunFolder:
@@ -41,6 +42,11 @@ class RunFolder:
         journal.open(path / JOURNAL)
         self.failure = journal.failure
 
+    @property
+    def page(self) -> Path:
+        """Where the report belongs."""
+        return self._path / REPORT
+
     def save(self, history: History) -> list[Path]:
         """Write the history; return the files that were written."""
         if self.failure is not None:
@@ -53,7 +59,7 @@ class RunFolder:
 
 
 def _set_aside(folder: Path) -> None:
-    found = [folder / name for name in (JOURNAL, HISTORY) if (folder / name).exists()]
+    found = [folder / name for name in (JOURNAL, HISTORY, REPORT) if (folder / name).exists()]
     if not found:
         return
     number = 1

@@ -80,6 +80,35 @@ def test_a_fault_is_found_told_written_and_kept(
     assert saved.tapes == callback.history.tapes
 
 
+def test_the_run_is_shown_on_a_page(tmp_path: Path) -> None:
+    watched(tmp_path, Softmaxed(), dirpath=str(tmp_path / "first" / "plateau"))
+    page = (tmp_path / "first" / "plateau" / "report.html").read_text("utf-8")
+    assert "<code>softmax-before-cross-entropy</code>" in page
+
+
+def test_a_page_that_fails_costs_the_page_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Path:
+        raise ZeroDivisionError("in the report")
+
+    monkeypatch.setattr("lightning_plateau.report.html.save_report", fails)
+    callback = watched(tmp_path)
+    assert [f.message for f in callback.findings] == [
+        "report.html cannot be written: ZeroDivisionError: in the report"
+    ]
+    assert not callback.disabled
+    assert (tmp_path / "history.npz").exists()
+
+
+def test_without_jinja_there_is_no_page_and_no_word_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_plateau.report.html.available", lambda: False)
+    assert watched(tmp_path).findings == ()
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_findings_can_be_ignored(tmp_path: Path) -> None:
     assert "LP701" not in codes(watched(tmp_path, Softmaxed(), ignore=["LP701"]))
     assert watched(tmp_path / "b", Softmaxed(), select=["flat-loss"]).findings == ()

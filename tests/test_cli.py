@@ -64,6 +64,15 @@ def test_report_tells_what_was_done_and_draws_it(run_of, tmp_path, capsys):
     assert (tmp_path / "elsewhere" / "a.svg").exists()
 
 
+def test_report_as_a_page_lands_beside_the_run_or_where_it_is_told(run_of, tmp_path, capsys):
+    folder = run_of(FLAT)
+    assert main(["report", folder, "--html"]) == 0
+    assert str(tmp_path / "report.html") in capsys.readouterr().out
+    assert "LP401" in (tmp_path / "report.html").read_text("utf-8")
+    assert main(["report", folder, "--html", str(tmp_path / "elsewhere" / "a.html")]) == 0
+    assert (tmp_path / "elsewhere" / "a.html").exists()
+
+
 @pytest.mark.parametrize("wanted", ["LP401", "flat-loss"])
 def test_explain(wanted, capsys):
     assert main(["explain", wanted]) == 0

@@ -20,6 +20,7 @@ from lightning_plateau.demo.faults import FAULTS, Fault, find_fault
 from lightning_plateau.demo.networks import accuracy
 from lightning_plateau.framework import PACKAGE, Trainer
 from lightning_plateau.report.console import show
+from lightning_plateau.report.html import REPORT_FILE
 from lightning_plateau.report.phrases import wrapped
 from lightning_plateau.report.plots import overview, save_overview
 from lightning_plateau.report.saved_run import HISTORY_FILE, JOURNAL_FILE
@@ -112,7 +113,7 @@ def run_demo(
 
 def _emptied(folder: Path) -> Path:
     """Return ``folder`` without what an earlier demo left: a journal is appended to."""
-    for name in (JOURNAL_FILE, HISTORY_FILE):
+    for name in (JOURNAL_FILE, HISTORY_FILE, REPORT_FILE):
         (folder / name).unlink(missing_ok=True)
     return folder
 

@@ -39,7 +39,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_EVENTS = 14
 MOST_JOURNAL_LINES = 400
 EXPERIMENT = "experiment/"
-MOST_EXPERIMENT_VALUES = 12
+MOST_EXPERIMENT_VALUES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +122,27 @@ def save_report(
     findings: Iterable[Finding],
     journal: Journal,
     history: History,
-    *,
-    title: str = "",
 ) -> Path:
     """Write the page to ``path``, whole or not at all, and return its path."""
-    page = report_page(findings, journal, history, title=title)
     path = Path(path)
+    page = report_page(findings, journal, history, title=run_name(path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(page, encoding="utf-8", errors="replace")
     partial.replace(path)
     return path
+
+
+def run_name(folder: Path) -> str:
+    """Return what to call the run in ``folder``.
+
+    Example:
+        >>> run_name(Path("lightning_logs/version_3/plateau")), run_name(Path("first"))
+        ('lightning_logs/version_3', 'first')
+    """
+    folder = folder.absolute() if folder == Path() else folder
+    parts = folder.parent.parts if folder.name == "plateau" else folder.parts[-1:]
+    return "/".join(parts[-2:])
 
 
 @cache
@@ -196,23 +206,23 @@ def _thinned(ends: Sequence[int], most: int = 40) -> Sequence[int]:
 
 
 def _experiments(history: History) -> list[tuple[str, str, str]]:
-    """Return what experiments measured: signal, meaning, values."""
+    """Return what experiments measured: name, meaning, values of the last time."""
     measured = [history[s] for s in history if s.tag.startswith(EXPERIMENT) and s in history]
-    rows = []
-    for series in measured:
-        for label, column in _columns(series):
-            values = column.values[-MOST_EXPERIMENT_VALUES:]
-            told = ", ".join(number(float(v)) for v in values)
-            hidden = len(column) - len(values)
-            tag = series.signal.tag.removeprefix(EXPERIMENT) + (f" · {label}" if label else "")
-            rows.append((tag, series.signal.help, f"… {told}" if hidden else told))
-    return rows
+    return [
+        (series.signal.tag.removeprefix(EXPERIMENT), series.signal.help, _measured(series))
+        for series in measured
+    ]
 
 
-def _columns(series: Series) -> list[tuple[str, Series]]:
+def _measured(series: Series) -> str:
     if not series.signal.axis:
-        return [("", series)]
-    return [(label, series.column(label)) for label in series.labels]
+        values = [number(float(v)) for v in series.values[-MOST_EXPERIMENT_VALUES:]]
+    else:
+        row = zip(series.labels, series.last_row, strict=True)
+        values = [f"{label}: {number(float(value))}" for label, value in row]
+    hidden = len(values) - MOST_EXPERIMENT_VALUES
+    told = " · ".join(values[:MOST_EXPERIMENT_VALUES])
+    return f"{told} · {hidden} more" if hidden > 0 else told
 
 
 def _data(drawn: Sequence[Panel], maps: Sequence[Any], steps: int) -> dict[str, Any]:

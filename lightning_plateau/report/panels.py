@@ -148,7 +148,7 @@ def _held(series: Series, end: int) -> Series:
 
 def _updates(history: History) -> dict[str, Series]:
     ratios, names = history[UPDATE_RATIOS], set(weights_by_depth(history))
-    columns = [i for i, name in enumerate(ratios.labels) if name in names]
+    columns = [i for i, name in enumerate(ratios.labels) if name in names or not names]
     if not len(ratios) or not columns:
         return {}
     values = drawable(ratios.values[:, columns])
