@@ -6,12 +6,20 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from lightning_plateau.core.history import History
+from lightning_plateau.core.labels import labels
 from lightning_plateau.core.objective import Comparison, closing, comparisons
 from lightning_plateau.core.signal import LOSS
-from lightning_plateau.core.tape import CLASS_LOSSES, Operation, Tape
+from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Operation, Tape
+from lightning_plateau.core.trend import MAGNITUDE
 
 AGREEMENT = 0.1
+FEWEST_RARE = 50
+"""Samples outside the most frequent class that tell frequencies well enough."""
+CLEARLY_LOWER = 0.9
+FEWEST_RECENT = 50
 
 
 def chance_loss(history: History) -> float | None:
@@ -43,10 +51,17 @@ def untrained_loss(history: History) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """The loss of the best constant guess, and of how many classes; 0 classes for numbers."""
+    """The loss of the best constant guess.
+
+    Attributes:
+        loss: That loss.
+        classes: Number of classes; 0 for numbers.
+        uneven: Whether the loss is that of guessing classes by frequencies that were counted.
+    """
 
     loss: float
     classes: int = 0
+    uneven: bool = False
 
 
 def guessing(history: History) -> Guess | None:
@@ -64,18 +79,76 @@ def guessing(history: History) -> Guess | None:
         >>> logits, y = Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,))
         >>> loss = Operation(1, "cross_entropy", operands=(logits, y))
         >>> guessing(history(tapes=[Tape(0, (fc, loss), root=1)]))
-        Guess(loss=2.302585092994046, classes=10)
+        Guess(loss=2.302585092994046, classes=10, uneven=False)
     """
-    known = [
-        found
-        for tape in history.tapes
-        if (found := _comparison(tape, history.profile.accumulate_grad_batches)) is not None
-    ]
+    known = _comparisons(history)
     if not known:
         return None
     latest = known[-1]
     same = [one for one in known if one.operation.name == latest.operation.name]
     return _guess(latest, same)
+
+
+def guessing_by_frequency(history: History) -> Guess | None:
+    """Return the loss of the best constant guess, the frequencies of the classes considered.
+
+    It is that of ``guessing``, or the entropy of the counted labels where this is clearly lower:
+    one standard error is added, since a rare class is counted inexactly. Where the loss weighs the
+    classes, their frequencies say nothing.
+
+    Example:
+        >>> guessing_by_frequency(History()) is None
+        True
+    """
+    guess, counted, known = guessing(history), labels(history), _comparisons(history)
+    if counted is None or not known or _weighted(history):
+        return guess
+    classes = 2 if known[-1].operation.name in BINARY_LOSSES else guess.classes if guess else 0
+    if classes < 2:
+        return guess
+    rare = float(counted.totals.sum() - counted.totals.max())
+    informed = counted.entropy + counted.entropy_error
+    if rare < FEWEST_RARE or informed > CLEARLY_LOWER * math.log(classes):
+        return guess
+    return Guess(informed, classes, uneven=True)
+
+
+def stopped_at_frequencies(history: History) -> tuple[Guess, float] | None:
+    """Return the guess by frequency and the loss, where the loss has stopped at the guess.
+
+    The loss is the mean of the recent half, for batches that lack the rare classes pull the median
+    far below it. None where it lies elsewhere, where it is too noisy to tell, where the classes are
+    about as frequent as each other, and in the first 100 steps.
+
+    Example:
+        >>> stopped_at_frequencies(History()) is None
+        True
+    """
+    guess, losses = guessing_by_frequency(history), history[LOSS].finite.values
+    recent = np.clip(losses[len(losses) // 2 :], -MAGNITUDE, MAGNITUDE)
+    if guess is None or guess.classes < 2 or len(recent) < FEWEST_RECENT:
+        return None
+    if not 0.0 < guess.loss < CLEARLY_LOWER * math.log(guess.classes):
+        return None
+    level, error = float(recent.mean()), float(recent.std()) / math.sqrt(len(recent))
+    share = level / guess.loss
+    told = error <= AGREEMENT * guess.loss
+    return (guess, level) if told and 1 - AGREEMENT / 2 <= share <= 1 + 2 * AGREEMENT else None
+
+
+def _weighted(history: History) -> bool:
+    return any(
+        len(loss.operands) > 2 or loss.attributes.get("label_smoothing", 0.0) not in (0.0, None)
+        for tape in history.tapes
+        for loss in tape.losses
+    )
+
+
+def _comparisons(history: History) -> list[Comparison]:
+    """Return of each tape the one comparison whose mean is the loss."""
+    accumulated = history.profile.accumulate_grad_batches
+    found = (_comparison(tape, accumulated) for tape in history.tapes)
+    return [one for one in found if one is not None]
 
 
 def _comparison(tape: Tape, accumulated: int) -> Comparison | None:

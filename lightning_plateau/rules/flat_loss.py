@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_plateau.core.chance import Guess, guessing
+from lightning_plateau.core.chance import Guess, guessing, stopped_at_frequencies
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
@@ -21,7 +21,8 @@ class FlatLoss(Rule):
     What it detects:
         The loss has not fallen by 5 % since training started, nor will it by the planned end at its
         present pace; or it fell no further than to the loss of a constant guess (with three classes
-        or more, to four fifths of it) and stays there. Both judgements allow for the noise of the
+        or more, to four fifths of it; or to that of guessing classes by their frequencies) and
+        stays there. Both judgements allow for the noise of the
         loss: where noise could hide a real fall, the rule is silent. A learning rate that is still
         warming up is given its time.
 
@@ -75,10 +76,11 @@ class FlatLoss(Rule):
         """Return the fault where the loss neither has fallen nor falls, or stays at chance."""
         losses = history[LOSS].since(since_warm_up(history))
         gone = progress(losses)
-        if gone.rows < self._enough(history) or len(history.profile.optimizers) > 1:
+        if not self._judged(history, gone):
             return None
-        if warming_up(history) and not history.finished:
-            return None
+        stopped = stopped_at_frequencies(history)
+        if stopped is not None and self._ahead(history, gone) <= self.least_fall:
+            return self._report(history, gone, *stopped)
         guess = guessing(history)
         if guess is not None and gone.now < self.finished_share_of_chance * guess.loss:
             return None
@@ -87,7 +89,12 @@ class FlatLoss(Rule):
             return None
         if self._ahead(history, gone) + (0.0 if stuck else gone.fall) > self.least_fall:
             return None
-        return self._report(history, gone, guess if stuck else None)
+        return self._report(history, gone, guess if stuck else None, gone.now)
+
+    def _judged(self, history: History, gone: Progress) -> bool:
+        if gone.rows < self._enough(history) or len(history.profile.optimizers) > 1:
+            return False
+        return history.finished or not warming_up(history)
 
     def _stuck_at(self, guess: Guess) -> float:
         return self.near_chance if guess.classes > 2 else self.at_chance
@@ -113,22 +120,24 @@ class FlatLoss(Rule):
         steep = -gone.slope * gone.rows
         return steep if steep > self.least_fall else -gone.slope * left
 
-    def _report(self, history: History, gone: Progress, guess: Guess | None) -> Finding:
+    def _report(
+        self, history: History, gone: Progress, guess: Guess | None, level: float
+    ) -> Finding:
         rose = gone.fall < 0
         moved = (
             f"in {gone.rows} steps it {'rose' if rose else 'fell'} by {100 * abs(gone.fall):.1f} %"
         )
-        at_chance = guess is not None and gone.now >= self.at_chance * guess.loss
+        at_chance = guess is not None and level >= self.at_chance * guess.loss
         if guess is not None:
             moved = f"guessing gives {guess.loss:.4g}; {moved}"
+        if guess is not None and guess.uneven:
+            moved = f"guessing by how frequent the classes are gives {guess.loss:.4g}"
         return self.finding(
             history,
             0.95 if at_chance else 0.8 if guess is None else 0.6,
-            f"the loss stays at {gone.now:.4g}: {moved}",
+            f"the loss stays at {level:.4g}: {moved}",
             evidence=(
-                Evidence(
-                    "level of the loss now", gone.now, guess.loss if guess is not None else None
-                ),
+                Evidence("level of the loss now", level, guess.loss if guess is not None else None),
                 Evidence("fall since the start", gone.fall, self.least_fall),
                 Evidence("fall that noise may hide", gone.most, self.most_hidden_fall),
             ),
