@@ -9,10 +9,12 @@ import numpy as np
 
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.fitting import LabelTest, label_test
 from lightning_plateau.core.generalization import Generalization, generalization
 from lightning_plateau.core.history import History
+from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
+from lightning_plateau.core.signal import EXPERIMENT_SHUFFLED_LABELS, LOSS, VALIDATION_LOSS
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class LabelsUninformative(Rule):
         No validation was ever better than guessing, and in the first epoch, while each sample was
         new, training was not either; yet later the training loss fell below that of guessing, or
         it stayed there in spite of some epochs of training. What helps only on samples that were
-        seen before is memory.
+        seen before is memory. Where the experiment with shuffled labels was made, it decides: the
+        labels as they are were learned no faster than shuffled ones, and helped no more on batches
+        that were not trained on, while the loss of the run has not fallen either.
 
     Why it matters:
         Labels that were shuffled, joined to the wrong rows or drawn at random cannot be learned by
@@ -63,16 +67,21 @@ class LabelsUninformative(Rule):
     code: ClassVar[str] = "LP106"
     name: ClassVar[str] = "labels-uninformative"
     needs_failure: ClassVar[bool] = False
-    requires: ClassVar = (LOSS, VALIDATION_LOSS)
+    requires: ClassVar = (LOSS, VALIDATION_LOSS, EXPERIMENT_SHUFFLED_LABELS)
     explains: ClassVar = ("LP401", "LP801", "LP802", "LP807")
     why: ClassVar[str] = "no model can learn labels that do not depend on the inputs"
 
     least_validations: int = 4
     near_chance: float = 0.98
     memorized: float = 0.9
+    least_steps: int = 40
+    most_fall: float = 0.05
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where only samples seen before are predicted better than by guessing."""
+        tried = label_test(history)
+        if tried is not None and tried.informative is not None:
+            return self._tested(history, tried) if not tried.informative else None
         chance, beside = chance_loss(history), generalization(history)
         if chance is None or chance <= 0 or len(beside) < self.least_validations:
             return None
@@ -92,8 +101,27 @@ class LabelsUninformative(Rule):
                 Evidence(LOSS.tag, first, chance, "end of the first epoch, and that of guessing"),
                 Evidence(LOSS.tag, now, chance, "now, and that of guessing"),
             ),
-            fix="print some inputs beside their labels, as the loader gives them: they must belong "
-            "together (sorted, filtered, shuffled or joined apart?)",
+            fix=_FIX,
+        )
+
+    def _tested(self, history: History, tried: LabelTest) -> Finding | None:
+        """Return the fault where the experiment with shuffled labels showed it."""
+        chance, gone = chance_loss(history), progress(history[LOSS])
+        if gone.rows < self.least_steps or gone.fall > self.most_fall:
+            return None
+        if chance is not None and gone.now < self.memorized * chance:
+            return None
+        return self.finding(
+            history,
+            0.8,
+            f"a short training lowered the loss by {100 * tried.true:.0f} % with the labels as "
+            f"they are and by {100 * tried.shuffled:.0f} % with shuffled ones, and unseen batches "
+            f"gained nothing from either",
+            evidence=(
+                Evidence("fall with the labels as they are", tried.true, tried.shuffled),
+                Evidence("gain of unseen batches over shuffled labels", tried.gained, 0.02),
+            ),
+            fix=_FIX,
         )
 
     def _first_epoch(self, history: History, beside: Generalization) -> float | None:
@@ -107,3 +135,9 @@ class LabelsUninformative(Rule):
             return None
         new = losses.until(steps).values
         return float(np.median(new[-max(1, len(new) // 4) :])) if len(new) else None
+
+
+_FIX = (
+    "print some inputs beside their labels, as the loader gives them: they must belong together "
+    "(sorted, filtered, shuffled or joined apart?)"
+)

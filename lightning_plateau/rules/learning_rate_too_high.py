@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from lightning_plateau.core.along_update import AlongUpdate, along_update
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
@@ -17,6 +18,7 @@ from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
     DATA_MEAN,
     DATA_STD,
+    EXPERIMENT_STEP_SIZE,
     GRADIENT_NORMS,
     LEARNING_RATES,
     LOSS,
@@ -38,7 +40,9 @@ class LearningRateTooHigh(Rule):
         of a hundredth. For optimizers whose steps grow with the gradient the learning rate is
         only one suspect: the finding is less sure where the inputs are not normalized, the first
         loss was far above that of guessing, or the gradients of the first step already were huge
-        or uneven over the layers.
+        or uneven over the layers. Where the step-size experiment was made, it decides: a loss that
+        falls at the beginning of an update and rises over the whole of it speaks for the fault, a
+        loss that falls all along against it.
 
     Why it matters:
         A step is right only as far as the gradient holds. Longer ones overshoot: the loss rises,
@@ -74,6 +78,7 @@ class LearningRateTooHigh(Rule):
         LEARNING_RATES,
         DATA_MEAN,
         DATA_STD,
+        EXPERIMENT_STEP_SIZE,
     )
     explains: ClassVar = (
         "LP201",
@@ -94,6 +99,7 @@ class LearningRateTooHigh(Rule):
         "LP502",
         "LP605",
         "LP802",
+        "LP803",
         "LP807",
     )
     remedies: ClassVar = ("decay-learning-rate", "roll-back", "clip-gradients")
@@ -110,26 +116,48 @@ class LearningRateTooHigh(Rule):
         moved = weight_updates(history)
         if moved is None:
             return None
-        up = rise(history)
-        strength = self._strength(history, moved, up)
+        up, along = rise(history), along_update(history)
+        strength = self._confirmed(self._strength(history, moved, up), moved, along)
         if strength == 0.0:
             return None
         doubts = self._doubts(history, moved, up)
         step, size = moved.first_beyond(self.large_update)
-        grew = f", and they grew {moved.growth:.3g}-fold" if moved.growth >= self.growth else ""
         doubt = f"; but {doubts[0]}" if doubts else ""
         return self.finding(
             history,
             strength * (0.6 if doubts else 1.0),
-            f"an update changed the weights by {100 * size:.3g} % (at step {step}, the typical "
-            f"layer){grew}{doubt}",
+            self._seen(moved, along) + doubt,
             evidence=(
                 Evidence(UPDATE_RATIOS.tag, moved.peak, self.large_update, "median over layers"),
                 Evidence("growth of the weights", moved.growth, self.growth),
+                *(() if along is None else (_change(along),)),
             ),
             fix=self._fix(history, size),
             step=step,
         )
+
+    def _seen(self, moved: Updates, along: AlongUpdate | None) -> str:
+        step, size = moved.first_beyond(self.large_update)
+        if size < self.large_update and along is not None and along.overshoots:
+            return (
+                f"the loss of a batch rises by {100 * along.whole:.3g} % over the update that the "
+                f"batch leads to, and changes by {100 * along.tenth:.2g} % at its beginning"
+            )
+        grew = f", and they grew {moved.growth:.3g}-fold" if moved.growth >= self.growth else ""
+        return (
+            f"an update changed the weights by {100 * size:.3g} % (at step {step}, the typical "
+            f"layer){grew}"
+        )
+
+    def _confirmed(self, strength: float, moved: Updates, along: AlongUpdate | None) -> float:
+        """Return ``strength`` in the light of the experiment, where it was made."""
+        if along is None:
+            return strength
+        if along.overshoots:
+            return max(strength, 0.85)
+        # Where the weights are spoilt already, later steps may well be sound.
+        spoilt = moved.peak >= self.huge_update or moved.growth >= self.growth
+        return 0.5 * strength if along.holds and not spoilt else strength
 
     def _strength(self, history: History, moved: Updates, up: Rise) -> float:
         """Return the confidence that the updates alone give, 0.0 for none."""
@@ -165,6 +193,10 @@ class LearningRateTooHigh(Rule):
         if not np.isfinite(now) or now <= 0:
             return f"multiply the learning rate by about {factor:.1g}"
         return f"lower the learning rate: lr={now * factor:.1g} in place of {now:.3g}"
+
+
+def _change(along: AlongUpdate) -> Evidence:
+    return Evidence(EXPERIMENT_STEP_SIZE.tag, along.whole, 0.0, "change of the loss by an update")
 
 
 def _raw_input(history: History) -> bool:

@@ -7,12 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from lightning_plateau.core.along_update import AlongUpdate, along_update
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import share_of_peak, warming_up
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
+    EXPERIMENT_STEP_SIZE,
     GRADIENT_NORMS,
     LEARNING_RATES,
     LOSS,
@@ -31,7 +33,8 @@ class LearningRateTooLow(Rule):
         2 % of the weights of a typical layer; or to 20 %, where the loss falls steadily all the
         while, so that the direction is right and only the length is not. It is not the learning
         rate that is to blame where gradients are lost on their way (unless the optimizer undoes
-        their scale), nor during warm-up, nor at the end of a schedule.
+        their scale), nor during warm-up, nor at the end of a schedule. Where the step-size
+        experiment was made, ten times the update must not raise the loss of its own batch.
 
     Why it matters:
         The network stays where it was initialized.
@@ -64,7 +67,14 @@ class LearningRateTooLow(Rule):
 
     code: ClassVar[str] = "LP407"
     name: ClassVar[str] = "learning-rate-too-low"
-    requires: ClassVar = (LOSS, UPDATE_RATIOS, PARAMETER_NORMS, GRADIENT_NORMS, LEARNING_RATES)
+    requires: ClassVar = (
+        LOSS,
+        UPDATE_RATIOS,
+        PARAMETER_NORMS,
+        GRADIENT_NORMS,
+        LEARNING_RATES,
+        EXPERIMENT_STEP_SIZE,
+    )
     explains: ClassVar = ("LP401", "LP405", "LP414", "LP802", "LP807")
     remedies: ClassVar = ("raise-learning-rate",)
     why: ClassVar[str] = "the network stays where it was initialized"
@@ -85,7 +95,10 @@ class LearningRateTooLow(Rule):
             return None
         if warming_up(history) or share_of_peak(history) < self.least_share_of_peak:
             return None
-        steady = gone.slope < 0 and gone.now < gone.start
+        along = along_update(history)
+        if along is not None and along.long_enough:
+            return None
+        steady = (gone.slope < 0 and gone.now < gone.start) or (along is not None and along.short)
         path = moved.typical * max(history.step, gone.rows)
         if path > (self.least_path_when_falling if steady else self.least_path):
             return None
@@ -94,16 +107,24 @@ class LearningRateTooLow(Rule):
         return self._report(history, moved, path, steady)
 
     def _report(self, history: History, moved: Updates, path: float, steady: bool) -> Finding:
-        steps = max(history.step, len(history[LOSS]))
+        steps, along = max(history.step, len(history[LOSS])), along_update(history)
+        tried = along is not None and along.short
         return self.finding(
             history,
             0.9 if steady else 0.75,
             f"an update moves the weights by {moved.typical:.1g} of their size: {steps} steps "
             f"could move them by {path:.1g}"
-            + (", though the loss falls steadily" if steady else ""),
+            + (
+                ", though the loss falls on and on along them"
+                if tried
+                else ", though the loss falls steadily"
+                if steady
+                else ""
+            ),
             evidence=(
                 Evidence(UPDATE_RATIOS.tag, moved.typical, self.ordinary_update, "typical layer"),
                 Evidence("all updates laid end to end", path, self.least_path),
+                *(() if along is None else _changes(along)),
             ),
             fix=self._fix(history, moved),
         )
@@ -117,3 +138,10 @@ class LearningRateTooLow(Rule):
         return (
             f"raise the learning rate: lr={now * factor:.1g} in place of {now:.3g}, then look again"
         )
+
+
+def _changes(along: AlongUpdate) -> tuple[Evidence, Evidence]:
+    return (
+        Evidence("change of the loss by an update", along.whole),
+        Evidence("change of the loss by ten times the update", along.tenfold),
+    )

@@ -9,11 +9,18 @@ import numpy as np
 
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding, Severity
+from lightning_plateau.core.fitting import fitting, label_test
 from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import LOSS, PARAMETER_NORMS, UPDATE_RATIOS, VALIDATION_LOSS
+from lightning_plateau.core.signal import (
+    EXPERIMENT_OVERFIT,
+    LOSS,
+    PARAMETER_NORMS,
+    UPDATE_RATIOS,
+    VALIDATION_LOSS,
+)
 from lightning_plateau.core.updates import weight_updates
 
 
@@ -24,7 +31,8 @@ class Underfitting(Rule):
     What it detects:
         The loss stays high beside that of guessing, training and validation agree within a tenth,
         and the weights do move by ordinary updates: the optimizer works, but what it works on
-        cannot do better.
+        cannot do better. Where one batch was repeated (overfit-one-batch), it must have been
+        learned by heart; a model that cannot even do that has another fault.
 
     Why it matters:
         More training does not help; the model needs more capacity, better features or less
@@ -57,7 +65,7 @@ class Underfitting(Rule):
     code: ClassVar[str] = "LP802"
     name: ClassVar[str] = "underfitting"
     severity: ClassVar[Severity] = Severity.WARNING
-    requires: ClassVar = (LOSS, VALIDATION_LOSS, UPDATE_RATIOS, PARAMETER_NORMS)
+    requires: ClassVar = (LOSS, VALIDATION_LOSS, UPDATE_RATIOS, PARAMETER_NORMS, EXPERIMENT_OVERFIT)
     explains: ClassVar = ("LP401", "LP807")
     why: ClassVar[str] = "the optimizer works, but what it works on cannot do better"
 
@@ -66,6 +74,7 @@ class Underfitting(Rule):
     least_update: float = 1e-5
     largest_update: float = 0.1
     least_path: float = 0.2
+    least_learned: float = 0.25
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where both losses stay high in spite of updates."""
@@ -80,17 +89,30 @@ class Underfitting(Rule):
         if abs(validation - gone.now) > self.most_gap * abs(gone.now):
             return None
         share = gone.now / chance
-        if share < self.high:
+        if share < self.high or self._refuted(history):
             return None
+        tried = fitting(history)
         return self.finding(
             history,
-            0.45,
+            0.45 if tried is None else 0.6,
             f"training ({gone.now:.3g}) and validation ({validation:.3g}) both stay at "
             f"{100 * share:.0f} % of the loss of guessing",
             evidence=(
                 Evidence("loss beside that of guessing", share, self.high),
                 Evidence(UPDATE_RATIOS.tag, moved.typical, None, "typical layer"),
             ),
-            fix="make sure that the model can overfit a single batch (Trainer(overfit_batches=1)); "
-            "then add width, depth or features, or lower weight decay and dropout",
+            fix=("" if tried is not None else _FIRST)
+            + "add width, depth or features, or lower weight decay and dropout",
         )
+
+    def _refuted(self, history: History) -> bool:
+        """Whether experiments say that it is the model's wiring, or the labels."""
+        tried, labels = fitting(history), label_test(history)
+        unfit = tried is not None and tried.best < self.least_learned
+        return unfit or (labels is not None and labels.informative is False)
+
+
+_FIRST = (
+    "make sure that the model can overfit a single batch (lightning-plateau check, or "
+    "Trainer(overfit_batches=1)); then "
+)

@@ -1,0 +1,124 @@
+"""What the experiments of fitting say: one batch by heart, and true against shuffled labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lightning_plateau.core.history import History
+from lightning_plateau.core.signal import EXPERIMENT_OVERFIT, EXPERIMENT_SHUFFLED_LABELS, Signal
+
+
+def latest(history: History, signal: Signal) -> Mapping[str, float]:
+    """Return the last row of an experiment by condition; empty where it was not made.
+
+    Example:
+        >>> latest(History(), EXPERIMENT_OVERFIT)
+        {}
+    """
+    series = history[signal]
+    if not len(series):
+        return {}
+    return dict(zip(series.labels, series.last_row.tolist(), strict=True))
+
+
+def fall(before: float, after: float) -> float:
+    """Return by how much ``after`` lies below ``before``, as a share of the larger; NaN if unknown.
+
+    Example:
+        >>> fall(2.0, 0.5), fall(1.0, 2.0)
+        (0.75, -0.5)
+    """
+    size = max(abs(before), abs(after))
+    if not (math.isfinite(before) and math.isfinite(after)) or size == 0.0:
+        return math.nan
+    return before / size - after / size
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How far the loss of one batch came down when the batch was repeated.
+
+    Attributes:
+        before: Loss before.
+        after: Lowest loss that any attempt reached.
+        own: Fall by the run's own optimizer, as a share; NaN where its loss was not finite.
+        best: Fall of the best attempt, as a share.
+    """
+
+    before: float
+    after: float
+    own: float
+    best: float
+
+
+def fitting(history: History) -> Fitting | None:
+    """Return what came of overfitting one batch; None where it was not tried, or told nothing.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> fitting(history({EXPERIMENT_OVERFIT: {"before": [2.0], "own": [1.9], "adam": [0.5]}}))
+        Fitting(before=2.0, after=0.5, own=0.05, best=0.75)
+    """
+    row = latest(history, EXPERIMENT_OVERFIT)
+    before = row.get("before", math.nan)
+    reached = [v for v in (row.get("own"), row.get("adam")) if v is not None and math.isfinite(v)]
+    if not math.isfinite(before) or not reached or before == 0.0:
+        return None
+    own = round(fall(before, row.get("own", math.nan)), 6)
+    return Fitting(before, min(reached), own, round(fall(before, min(reached)), 6))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTest:
+    """How a short training on true labels compares with one on shuffled labels.
+
+    Attributes:
+        true: Fall of the loss of the true labels, as a share.
+        shuffled: The same of the shuffled ones.
+        gained: By how much more of its loss unseen data lost with true labels than with shuffled
+            ones, as a share.
+    """
+
+    true: float
+    shuffled: float
+    gained: float
+
+    @property
+    def learned(self) -> bool:
+        """Whether the training was long enough to learn anything."""
+        return self.true > 0.05 and self.shuffled > 0.05
+
+    @property
+    def informative(self) -> bool | None:
+        """Whether the labels say something of the inputs; None where the test does not tell."""
+        if self.gained > 0.05 and self.true > self.shuffled:
+            return True
+        if self.learned and self.gained < 0.02 and self.true < 1.25 * self.shuffled:
+            return False
+        return None
+
+
+def label_test(history: History) -> LabelTest | None:
+    """Return what came of shuffling the labels; None where it was not tried, or told nothing.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> losses = {"before": [2.0], "true": [1.0], "shuffled": [1.0]}
+        >>> unseen = {"unseen before": [2.0], "unseen true": [2.5], "unseen shuffled": [2.4]}
+        >>> label_test(history({EXPERIMENT_SHUFFLED_LABELS: {**losses, **unseen}})).informative
+        False
+    """
+    row = latest(history, EXPERIMENT_SHUFFLED_LABELS)
+    if not row:
+        return None
+    before, unseen = row.get("before", math.nan), row.get("unseen before", math.nan)
+    true = fall(before, row.get("true", math.nan))
+    shuffled = fall(before, row.get("shuffled", math.nan))
+    gained = fall(unseen, row.get("unseen true", math.nan)) - max(
+        0.0, fall(unseen, row.get("unseen shuffled", math.nan))
+    )
+    if not all(math.isfinite(value) for value in (true, shuffled, gained)):
+        return None
+    return LabelTest(true, shuffled, gained)
