@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, cast
+from typing import Any, Literal, ParamSpec, cast, get_args
 
 from torch import Tensor, nn
 
@@ -17,7 +17,9 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.diagnosis import diagnose, diagnose_since, select_rules
+from lightning_plateau.experiments.experiment import described
 from lightning_plateau.framework import Callback, LightningModule, Trainer
+from lightning_plateau.inquiry import Inquiry, When
 from lightning_plateau.ledger import Ledger
 from lightning_plateau.optimizers import adapt
 from lightning_plateau.policy import Policy
@@ -60,6 +62,7 @@ class Watch:
 
     recorder: Recorder
     treatment: Treatment
+    inquiry: Inquiry
 
 
 class PlateauCallback(Callback):
@@ -79,6 +82,10 @@ class PlateauCallback(Callback):
         dirpath: Folder for ``journal.jsonl``, ``history.npz`` and, where Jinja2 is installed,
             ``report.html``; by default ``plateau`` in the folder of the logger.
         dry_run: Say what would be done, and do nothing.
+        experiments: ``"when-stuck"``: where the loss does not go down and no cause is certain,
+            short experiments on a copy of the module tell the causes apart. They leave the training
+            bit for bit, and take at most 2 % of its time, or two seconds. ``"never"``: none.
+        check: Begin with experiments on the first batches, whatever the loss does.
 
     Raises:
         ValueError: If an argument is out of its range; the message says what was expected.
@@ -90,7 +97,7 @@ class PlateauCallback(Callback):
         ValueError: policy must be 'observe', 'safe', 'auto' or a Policy, but is 'careful'
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings by name, each with a default
         self,
         *,
         policy: PolicyName | Policy = "safe",
@@ -100,16 +107,21 @@ class PlateauCallback(Callback):
         every_n_steps: int = 50,
         dirpath: str | None = None,
         dry_run: bool = False,
+        experiments: When = "when-stuck",
+        check: bool = False,
     ) -> None:
         super().__init__()
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, but is {every_n_steps}")
+        if experiments not in get_args(When):
+            raise ValueError(f"experiments must be 'when-stuck' or 'never', but is {experiments!r}")
         self.disabled = False
         self.journal = Journal()
         self._policy = Policy.of(policy, dry_run=dry_run)
         self._rules = select_rules(rules, select, ignore)
         self._every_n_steps = every_n_steps
         self._dirpath = dirpath
+        self._when, self._check = experiments, check
         self._announcer = Announcer()
         self._cadence = Cadence(every_n_steps)
         self._ledger = Ledger(frozenset(rule.code for rule in self._rules if rule.symptom))
@@ -198,7 +210,10 @@ class PlateauCallback(Callback):
             recorder.load_state_dict(restored["recorder"])
         planned = profile.planned_steps
         treatment.start(recorder.clock, planned, restored and restored["treatment"])
-        self._watch = Watch(recorder, treatment)
+        inquiry = Inquiry(run, self._when, check=self._check)
+        if restored is not None:
+            inquiry.load_state_dict(restored.get("inquiry", {}))
+        self._watch = Watch(recorder, treatment, inquiry)
         self._history = recorder.history()
         if not taped:
             self._unsupported("compiled modules are not taped: activations are not watched")
@@ -225,11 +240,29 @@ class PlateauCallback(Callback):
         """Note the batch."""
         if self._watch is None:
             return
+        self._experiment(self._watch, batch)
         recorder, first = self._watch.recorder, not self._window_open
         self._window_open = True
         self._watch.treatment.before_batch(first)
         look = self._first_look if recorder.clock == 0 and first else None
         recorder.begin_batch(batch, first_of_window=first, before_first_loss=look)
+
+    def _experiment(self, watch: Watch, batch: Any) -> None:
+        """Make the experiment that is wanted, if any; what it measured is diagnosed with the step.
+
+        It is made before the tape starts and the guard looks: nothing of ours is in the way.
+        """
+        made = watch.inquiry.before_batch(batch)
+        if made is None:
+            return
+        experiment, result = made
+        for row in result.rows:
+            watch.recorder.record_row(experiment.signal, row)
+        note = Note(watch.recorder.clock, described(result))
+        self.journal.append(note)
+        self._announcer(note)
+        if result.failure:
+            self._unsupported(f"the experiment {result.name} failed: {result.failure}")
 
     @harmless
     def on_before_backward(
@@ -283,7 +316,7 @@ class PlateauCallback(Callback):
         if closed:
             self._window_open = False
             treatment.step = recorder.clock
-            if recorder.due:
+            if recorder.due or self._watch.inquiry.has_news:
                 with treatment.given(batch):
                     self._consider(self._watch, trainer)
 
@@ -365,13 +398,16 @@ class PlateauCallback(Callback):
             # After an assertion on an accelerator nothing can be read from it any more.
             self._unsupported(f"the last steps could not be read from the device: {error}")
         self._history = recorder.history(finished=finished)
-        if not (ended or treatment.on_trial or self._due(treatment)):
+        if not (ended or treatment.on_trial or watch.inquiry.has_news or self._due(treatment)):
             return
         self._current = self._diagnose(watch, trainer if together else None)
         self._tell(self._ledger.update(self._current, treatment.treated_codes))
         if treatment.tell_skipped(self._history, self._current):
             self._current = self._diagnose(watch, trainer if together else None)
-        if not ended:
+        if ended:
+            return
+        asked = not treatment.on_trial and watch.inquiry.consider(self._history, self._current)
+        if not asked:  # what is measured next may change what is to be treated
             treatment.consider(self._history, self._current)
 
     def _due(self, treatment: Treatment) -> bool:
@@ -463,6 +499,7 @@ class PlateauCallback(Callback):
         if self._watch is not None:
             self._watch.recorder.release()
             self._watch.treatment.release()
+            self._watch.inquiry.release()
 
     # -- resume ---------------------------------------------------------------------------------
 
@@ -475,6 +512,7 @@ class PlateauCallback(Callback):
             "journal": self.journal.state_dict(),
             "ledger": self._ledger.state_dict(),
             "treatment": self._watch.treatment.state_dict(),
+            "inquiry": self._watch.inquiry.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lightning_plateau.core.history import History
-from lightning_plateau.core.signal import EXPERIMENT_OVERFIT, EXPERIMENT_SHUFFLED_LABELS, Signal
+from lightning_plateau.core.signal import (
+    EXPERIMENT_BATCH_MIXING,
+    EXPERIMENT_OVERFIT,
+    EXPERIMENT_SHUFFLED_LABELS,
+    EXPERIMENT_ZERO_INPUTS,
+    Signal,
+)
 
 
 def latest(history: History, signal: Signal) -> Mapping[str, float]:
@@ -45,12 +51,22 @@ class Fitting:
         after: Lowest loss that any attempt reached.
         own: Fall by the run's own optimizer, as a share; NaN where its loss was not finite.
         best: Fall of the best attempt, as a share.
+        blind: Fall with zeros for inputs, as a share; NaN where it was not tried.
     """
 
     before: float
     after: float
     own: float
     best: float
+    blind: float = math.nan
+
+    @property
+    def learned(self) -> float:
+        """Fall that is owed to the inputs, as a share: what goes beyond fitting without them."""
+        # An attempt that has reached the end of the scale shows nothing beside another that has.
+        if math.isnan(self.blind) or self.best > 0.9:
+            return self.best
+        return self.best - max(0.0, self.blind)
 
 
 def fitting(history: History) -> Fitting | None:
@@ -59,15 +75,16 @@ def fitting(history: History) -> Fitting | None:
     Example:
         >>> from lightning_plateau.testing import history
         >>> fitting(history({EXPERIMENT_OVERFIT: {"before": [2.0], "own": [1.9], "adam": [0.5]}}))
-        Fitting(before=2.0, after=0.5, own=0.05, best=0.75)
+        Fitting(before=2.0, after=0.5, own=0.05, best=0.75, blind=nan)
     """
     row = latest(history, EXPERIMENT_OVERFIT)
     before = row.get("before", math.nan)
     reached = [v for v in (row.get("own"), row.get("adam")) if v is not None and math.isfinite(v)]
     if not math.isfinite(before) or not reached or before == 0.0:
         return None
-    own = round(fall(before, row.get("own", math.nan)), 6)
-    return Fitting(before, min(reached), own, round(fall(before, min(reached)), 6))
+    own, blind = (fall(before, row.get(name, math.nan)) for name in ("own", "blind"))
+    best = fall(before, min(reached))
+    return Fitting(before, min(reached), round(own, 6), round(best, 6), round(blind, 6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +139,48 @@ def label_test(history: History) -> LabelTest | None:
     if not all(math.isfinite(value) for value in (true, shuffled, gained)):
         return None
     return LabelTest(true, shuffled, gained)
+
+
+def inputs_count(history: History) -> bool | None:
+    """Return whether each sample's prediction rests on its own input; None where it is not known.
+
+    False where the loss is the same with zeros for inputs and with those of other samples, or where
+    predictions change with the neighbours in the batch.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> same = {"real": [2.3], "zeroed": [2.3], "swapped": [2.3]}
+        >>> inputs_count(history({EXPERIMENT_ZERO_INPUTS: same}))
+        False
+    """
+    zeroed, mixed = ignored_inputs(history), mixing(history)
+    if zeroed is None and mixed is None:
+        return None
+    return not (zeroed or (mixed or 0.0) > MIXED)
+
+
+IGNORED = 1e-6
+"""Largest change of the loss, as a share, where the inputs are ignored."""
+MIXED = 0.01
+"""Least change of a prediction, as a share of the spread of all, where samples are mixed."""
+
+
+def ignored_inputs(history: History) -> bool | None:
+    """Return whether zero-inputs found the loss the same whatever the inputs; None if not made."""
+    row = latest(history, EXPERIMENT_ZERO_INPUTS)
+    real, zeroed, swapped = (row.get(name, math.nan) for name in ("real", "zeroed", "swapped"))
+    if not all(math.isfinite(loss) for loss in (real, zeroed, swapped)):
+        return None
+    return all(abs(fall(real, loss)) <= IGNORED for loss in (zeroed, swapped) if real)
+
+
+def mixing(history: History) -> float | None:
+    """Return by how much predictions change where half of the batch is left out; None if not made.
+
+    What repeating the same batch changes is taken off.
+    """
+    row = latest(history, EXPERIMENT_BATCH_MIXING)
+    halved, repeated = row.get("halved", math.nan), row.get("repeated", math.nan)
+    if not (math.isfinite(halved) and math.isfinite(repeated)):
+        return None
+    return max(0.0, halved - 2 * repeated)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -128,6 +129,24 @@ class Result:
     elapsed_s: float = 0.0
     inconclusive: str = ""
     failure: str = ""
+
+
+def described(result: Result) -> str:
+    """Return in one line what came of an experiment.
+
+    Example:
+        >>> described(Result("zero-inputs", ({"real": 2.3, "zeroed": 2.3},), 1.3, 0.05))
+        'experiment zero-inputs on a copy (1 steps, 0.1 s): real 2.3, zeroed 2.3'
+    """
+    said = result.failure or result.inconclusive
+    if result.rows:
+        middle = {
+            name: float(np.median([row.get(name, np.nan) for row in result.rows]))
+            for name in result.rows[0]
+        }
+        said = ", ".join(f"{name} {value:.4g}" for name, value in middle.items())
+    spent = f"{result.steps:.0f} steps, {result.elapsed_s:.1f} s"
+    return f"experiment {result.name} on a copy ({spent}): {said}"
 
 
 def conduct(experiment: Experiment, bench: Bench) -> Result:

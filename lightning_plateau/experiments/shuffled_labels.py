@@ -39,11 +39,11 @@ class ShuffledLabels(Experiment):
     name: ClassVar[str] = "shuffled-labels"
     signal: ClassVar[Signal] = EXPERIMENT_SHUFFLED_LABELS
     batches: ClassVar[int] = 8
-    cost: ClassVar[float] = 102.0
+    cost: ClassVar[float] = 86.0
     tells: ClassVar[tuple[str, ...]] = ("LP106", "LP802")
 
     unseen: int = 3
-    rounds: int = 9
+    rounds: int = 8
     learning_rate: float = 3e-3
     least_changed: float = 0.3
 

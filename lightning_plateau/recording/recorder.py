@@ -383,6 +383,10 @@ class Recorder:
         """Add one value of a scalar signal at the current step."""
         self._store.append_row(which, self.clock, value)
 
+    def record_row(self, which: Signal, values: Mapping[str, float]) -> None:
+        """Add a row of a signal with columns at the current step."""
+        self._store.append_row(which, self.clock, values)
+
     def record_tensor(self, which: Signal, value: Tensor) -> None:
         """Add one value that lies on the device; it is read with the next drain."""
         step = self.clock

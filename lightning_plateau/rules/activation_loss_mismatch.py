@@ -100,6 +100,7 @@ class ActivationLossMismatch(Rule):
         "LP502",
         "LP801",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = "the loss has its minimum elsewhere, or its gradient vanishes on the way"

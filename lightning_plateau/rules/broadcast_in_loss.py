@@ -64,6 +64,7 @@ class BroadcastInLoss(Rule):
         "LP501",
         "LP801",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = "every prediction is pulled to all targets, so only their mean is learned"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ class CannotOverfitOneBatch(Rule):
     What it detects:
         The experiment overfit-one-batch repeated a single batch on a copy of the model, with the
         run's own optimizer and with Adam at learning rates from 0.001 to 0.1, and the loss fell by
-        less than a tenth each time.
+        less than a tenth each time; or it fell no further than with zeros in place of the inputs.
 
     Why it matters:
         A few samples can always be learned by heart. Where they are not, it is no matter of data,
@@ -59,7 +60,7 @@ class CannotOverfitOneBatch(Rule):
     def check(self, history: History) -> Finding | None:
         """Return the fault where no attempt lowered the loss of one batch."""
         tried, chance = fitting(history), chance_loss(history)
-        if tried is None or not tried.best < self.least_fall:
+        if tried is None or not tried.learned < self.least_fall:
             return None
         if chance is not None and tried.before < self.already_learned * chance:
             return None
@@ -68,12 +69,18 @@ class CannotOverfitOneBatch(Rule):
     def _report(self, history: History, tried: Fitting) -> Finding:
         return self.finding(
             history,
-            0.8 if tried.best < self.hardly_any_fall else 0.65,
+            0.8 if tried.learned < self.hardly_any_fall else 0.65,
             f"one batch, repeated with Adam and with its own optimizer, only fell from "
-            f"{tried.before:.4g} to {tried.after:.4g}",
+            f"{tried.before:.4g} to {tried.after:.4g}"
+            + ("" if tried.best < self.least_fall else ", as with zeros in place of the inputs"),
             evidence=(
                 Evidence("fall with the run's own optimizer", tried.own, self.least_fall),
                 Evidence("fall of the best attempt", tried.best, self.least_fall),
+                *(
+                    ()
+                    if math.isnan(tried.blind)
+                    else (Evidence("fall without the inputs", tried.blind),)
+                ),
             ),
             fix="look at the model and the loss, not at the data: print the outputs of two "
             "different samples, and the gradient of each parameter after loss.backward()",

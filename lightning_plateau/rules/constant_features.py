@@ -79,6 +79,7 @@ class ConstantFeatures(Rule):
         "LP501",
         "LP707",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = "whoever sees the same each time can only learn one constant answer"

@@ -58,7 +58,7 @@ class DeadUnits(Rule):
     code: ClassVar[str] = "LP501"
     name: ClassVar[str] = "dead-units"
     requires: ClassVar = (ACTIVATION_DEAD, GRADIENT_NORMS)
-    explains: ClassVar = ("LP302", "LP304", "LP401", "LP405", "LP407", "LP802", "LP807")
+    explains: ClassVar = ("LP302", "LP304", "LP401", "LP405", "LP407", "LP802", "LP803", "LP807")
     remedies: ClassVar = ("reinitialize", "replace-activation", "decay-learning-rate")
     why: ClassVar[str] = "a unit that is zero for every sample passes no gradient and stays so"
 

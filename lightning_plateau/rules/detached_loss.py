@@ -85,6 +85,7 @@ class DetachedLoss(Rule):
         "LP412",
         "LP414",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = "no parameter gets a gradient, so nothing is learned"

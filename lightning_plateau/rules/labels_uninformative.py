@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
-from lightning_plateau.core.fitting import LabelTest, label_test
+from lightning_plateau.core.fitting import LabelTest, inputs_count, label_test
 from lightning_plateau.core.generalization import Generalization, generalization
 from lightning_plateau.core.history import History
 from lightning_plateau.core.progress import progress
@@ -81,7 +81,9 @@ class LabelsUninformative(Rule):
         """Return the fault where only samples seen before are predicted better than by guessing."""
         tried = label_test(history)
         if tried is not None and tried.informative is not None:
-            return self._tested(history, tried) if not tried.informative else None
+            found = None if tried.informative else self._tested(history, tried)
+            if found is not None or tried.informative:
+                return found
         chance, beside = chance_loss(history), generalization(history)
         if chance is None or chance <= 0 or len(beside) < self.least_validations:
             return None
@@ -107,9 +109,10 @@ class LabelsUninformative(Rule):
     def _tested(self, history: History, tried: LabelTest) -> Finding | None:
         """Return the fault where the experiment with shuffled labels showed it."""
         chance, gone = chance_loss(history), progress(history[LOSS])
-        if gone.rows < self.least_steps or gone.fall > self.most_fall:
-            return None
-        if chance is not None and gone.now < self.memorized * chance:
+        learned = (
+            gone.fall > self.most_fall if chance is None else gone.now < self.memorized * chance
+        )
+        if gone.rows < self.least_steps or learned or inputs_count(history) is False:
             return None
         return self.finding(
             history,

@@ -101,6 +101,7 @@ class OutputRangeMismatch(Rule):
         "LP706",
         "LP801",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = "the output saturates at its bound, and no training brings it further"

@@ -57,7 +57,7 @@ class ParametersNotOptimized(Rule):
 
     code: ClassVar[str] = "LP410"
     name: ClassVar[str] = "parameters-not-optimized"
-    explains: ClassVar = ("LP401", "LP405", "LP411", "LP412", "LP802", "LP807")
+    explains: ClassVar = ("LP401", "LP405", "LP411", "LP412", "LP802", "LP803", "LP807")
     why: ClassVar[str] = "their gradients are thrown away, and they keep their random start"
 
     most_named: int = 3

@@ -66,6 +66,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
         "LP502",
         "LP801",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = (

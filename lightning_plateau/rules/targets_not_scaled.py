@@ -131,6 +131,7 @@ class TargetsNotScaled(Rule):
         "LP414",
         "LP501",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = (

@@ -108,7 +108,7 @@ class Underfitting(Rule):
     def _refuted(self, history: History) -> bool:
         """Whether experiments say that it is the model's wiring, or the labels."""
         tried, labels = fitting(history), label_test(history)
-        unfit = tried is not None and tried.best < self.least_learned
+        unfit = tried is not None and tried.learned < self.least_learned
         return unfit or (labels is not None and labels.informative is False)
 
 

@@ -1,0 +1,96 @@
+"""Which experiment comes next: what was recorded and found in, one experiment or none out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.fitting import fitting
+from lightning_plateau.core.history import History
+from lightning_plateau.experiments import catalogue
+from lightning_plateau.experiments.batch_mixing import BatchMixing
+from lightning_plateau.experiments.experiment import Experiment
+from lightning_plateau.experiments.overfit_one_batch import OverfitOneBatch
+from lightning_plateau.experiments.replay_batch import ReplayBatch
+from lightning_plateau.experiments.shuffled_labels import ShuffledLabels
+from lightning_plateau.experiments.step_size import StepSize
+from lightning_plateau.experiments.train_against_eval import TrainAgainstEval
+from lightning_plateau.experiments.zero_inputs import ZeroInputs
+
+NON_FINITE = frozenset({"LP201", "LP202", "LP203", "LP204"})
+SEPARATING: dict[str, tuple[type[Experiment], ...]] = {
+    "LP401": (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels),
+    "LP402": (StepSize, OverfitOneBatch),
+    "LP403": (StepSize,),
+}
+"""By symptom, the experiments that separate the causes which it may have, the cheapest first."""
+BEFORE_TRAINING = (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels)
+LEARNED = 0.25
+"""Share of the loss of one batch that must go for a test of the labels to make sense."""
+
+
+def next_when_stuck(
+    history: History, findings: Sequence[Finding], made: Collection[str]
+) -> Experiment | None:
+    """Return the cheapest experiment that tells the causes of a stuck training apart.
+
+    None while the training is not stuck, or where its cause is certain.
+
+    Args:
+        history: What was recorded.
+        findings: What is wrong, the most probable cause first.
+        made: Names of the experiments that were made already.
+    """
+    codes = {finding.code for finding in findings}
+    if any(f.certain and f.severity is Severity.ERROR for f in findings if f.code not in _SEEN):
+        return None
+    if codes & NON_FINITE:
+        return _first([ReplayBatch], history, made)
+    symptoms = [code for code in SEPARATING if code in codes]
+    if not symptoms:
+        return None
+    suspected = [e for e in catalogue() if codes & set(e.tells)]
+    general = [experiment for code in symptoms for experiment in SEPARATING[code]]
+    return _first([*suspected, *general], history, made)
+
+
+_SEEN = NON_FINITE | frozenset(SEPARATING)
+"""Codes that say what is seen, not why, however certain they are."""
+
+
+def next_before_training(history: History, made: Collection[str]) -> Experiment | None:
+    """Return the next experiment of a check before training, whatever was found; None at the end.
+
+    Args:
+        history: What was recorded.
+        made: Names of the experiments that were made already.
+
+    Example:
+        >>> next_before_training(History(), ()).name
+        'zero-inputs'
+    """
+    return _first(BEFORE_TRAINING, history, made)
+
+
+def next_after_training(made: Collection[str]) -> Experiment | None:
+    """Return the next experiment at the end of a check, on weights that have been trained a while.
+
+    Example:
+        >>> next_after_training(()).name
+        'train-against-eval'
+    """
+    return _first([TrainAgainstEval], History(), made)
+
+
+def _first(
+    candidates: Iterable[type[Experiment]], history: History, made: Collection[str]
+) -> Experiment | None:
+    tried = fitting(history)
+    for kind in candidates:
+        if kind.name in made:
+            continue
+        # What cannot be learned by heart cannot tell true labels from shuffled ones.
+        if kind is ShuffledLabels and (tried is None or tried.learned < LEARNED):
+            continue
+        return kind()
+    return None

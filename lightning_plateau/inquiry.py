@@ -1,0 +1,151 @@
+"""The inquiry: experiments on a running training, one after the other, within a budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from lightning_plateau.core.finding import Finding
+from lightning_plateau.core.history import History
+from lightning_plateau.experiments.budget import Budget
+from lightning_plateau.experiments.experiment import Bench, Experiment, Result, conduct
+from lightning_plateau.experiments.plan import next_before_training, next_when_stuck
+from lightning_plateau.experiments.sandbox import copied
+from lightning_plateau.run import Run
+
+When = Literal["when-stuck", "never"]
+SHARE_OF_RUN = 0.02
+"""Share of the time of a run that experiments may take."""
+LEAST_S = 2.0
+"""Seconds that they may take in any run: in a short one a share would allow nothing."""
+STEPS_OF_A_CHECK = 200.0
+
+
+class Inquiry:
+    """Decides which experiment comes next, gathers its batches, and makes it.
+
+    An experiment is made before the batch after those that it was planned at: it needs batches as
+    ``training_step`` receives them, and one that has gone through it may have been changed.
+
+    Args:
+        run: The run.
+        when: ``"when-stuck"`` or ``"never"``.
+        check: Whether to begin with those that are worth making before any training.
+        budget: What all of them may take together.
+
+    Attributes:
+        has_news: Whether something was measured that no diagnosis has seen yet.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        when: When = "when-stuck",
+        *,
+        check: bool = False,
+        budget: Budget | None = None,
+    ) -> None:
+        self.has_news = False
+        self._run = run
+        self._when = when
+        self._checking = check
+        self._made: list[str] = []
+        self._given: list[Any] = []
+        self._began_s = time.monotonic()
+        self._began_step = run.step
+        several = run.trainer.world_size > 1
+        agree: Callable[[bool], bool] = (
+            partial(run.trainer.strategy.reduce_boolean_decision, all=False) if several else bool
+        )
+        steps = STEPS_OF_A_CHECK if check else float("inf")
+        self._budget = budget or Budget(steps, agree=agree)
+        self._wanted: Experiment | None = next_before_training(History(), ()) if check else None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no experiment can be made of this run; None where they can."""
+        if any(adapter.sharded or adapter.deepspeed for adapter in self._run.adapters):
+            return "the parameters are spread over the ranks, and cannot be copied"
+        return None
+
+    # -- what comes next ------------------------------------------------------------------------
+
+    def consider(self, history: History, findings: Sequence[Finding]) -> bool:
+        """Plan what comes next; return whether something does, which is worth waiting for.
+
+        Args:
+            history: What was recorded so far.
+            findings: What is wrong now, the most probable cause first.
+        """
+        self.has_news = False
+        if self._wanted is None and self._checking:
+            self._wanted = next_before_training(history, self._made)
+            self._checking = self._wanted is not None
+        if self._wanted is None and self._when != "never":
+            wanted = next_when_stuck(history, findings, self._made)
+            if wanted is not None and self._affordable(wanted, history):
+                self._wanted = wanted
+        if self._wanted is None:
+            self._given.clear()
+        return self._wanted is not None
+
+    def _affordable(self, experiment: Experiment, history: History) -> bool:
+        """Whether the experiment fits into the budget of time, as far as can be foreseen."""
+        elapsed_s = time.monotonic() - self._began_s
+        step_s = elapsed_s / max(1, self._run.step - self._began_step)
+        planned = history.profile.planned_steps or self._run.step
+        self._budget.steps = float("inf")
+        self._budget.time_s = max(LEAST_S, SHARE_OF_RUN * step_s * planned)
+        needed_s = self._budget.spent_s + experiment.cost * step_s
+        return not self._budget.agree(needed_s > self._budget.time_s)
+
+    # -- making it ------------------------------------------------------------------------------
+
+    def before_batch(self, batch: Any) -> tuple[Experiment, Result] | None:
+        """Take a batch, and make the experiment that is wanted if it has all it needs.
+
+        Returns:
+            The experiment and what came of it; None where none was made.
+        """
+        wanted = self._wanted
+        if wanted is None:
+            return None
+        if self.obstacle is not None:
+            result = Result(wanted.name, failure=self.obstacle)
+        else:
+            self._given.append(_kept(batch))
+            if len(self._given) < wanted.batches:
+                return None
+            bench = Bench(self._run.trainer, self._run.module, tuple(self._given), self._budget)
+            result = conduct(wanted, bench)
+        self._made.append(wanted.name)
+        self._wanted = None
+        self.has_news = True
+        return wanted, result
+
+    def release(self) -> None:
+        """Let go of the batches."""
+        self._wanted = None
+        self._given.clear()
+
+    # -- resume ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was made, in plain types."""
+        return {"made": list(self._made), "spent_s": self._budget.spent_s}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``, empty for a checkpoint that knew no experiments."""
+        self._made = list(state.get("made", ()))
+        self._budget.spent_s = state.get("spent_s", 0.0)
+        self._checking, self._wanted = False, None
+
+
+def _kept(batch: Any) -> Any:
+    """Return a copy of ``batch``, or itself where it cannot be copied."""
+    try:
+        return copied(batch)
+    except Exception:  # noqa: BLE001 - the experiment meets the same error, and reports it
+        return batch

@@ -1,0 +1,78 @@
+"""Which experiment comes next."""
+
+from __future__ import annotations
+
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.core.signal import EXPERIMENT_OVERFIT
+from lightning_plateau.experiments import by_name, catalogue
+from lightning_plateau.experiments.plan import (
+    next_after_training,
+    next_before_training,
+    next_when_stuck,
+)
+from lightning_plateau.testing import history
+
+LEARNED = history({EXPERIMENT_OVERFIT: {"before": [2.0], "own": [0.1]}})
+UNFIT = history({EXPERIMENT_OVERFIT: {"before": [2.0], "own": [2.0], "adam": [2.0]}})
+
+
+def found(code: str, confidence: float = 0.8, severity: Severity = Severity.ERROR) -> Finding:
+    return Finding(code, code.lower(), 100, severity, confidence, "…")
+
+
+def row(recorded: History, *findings: Finding) -> list[str]:
+    """All experiments that would be made, one after the other."""
+    made: list[str] = []
+    while (wanted := next_when_stuck(recorded, findings, made)) is not None:
+        made.append(wanted.name)
+    return made
+
+
+def test_a_training_that_goes_down_is_left_alone() -> None:
+    assert row(LEARNED) == []
+    assert row(LEARNED, found("LP801")) == []
+    assert row(LEARNED, found("LP607", 1.0, Severity.INFO)) == []
+
+
+def test_a_flat_loss_is_asked_the_cheap_questions_first() -> None:
+    names = ["zero-inputs", "batch-mixing", "step-size", "overfit-one-batch"]
+    assert row(UNFIT, found("LP401")) == names
+    assert row(LEARNED, found("LP401")) == [*names, "shuffled-labels"]
+
+
+def test_what_is_suspected_already_comes_first() -> None:
+    assert row(LEARNED, found("LP406"), found("LP401"))[0] == "step-size"
+    assert row(LEARNED, found("LP406"), found("LP403")) == ["step-size"]
+
+
+def test_a_certain_cause_needs_no_experiment() -> None:
+    assert row(LEARNED, found("LP701", 1.0), found("LP401")) == []
+    # That the loss is flat may be certain; why it is, is not.
+    assert row(LEARNED, found("LP401", 1.0)) != []
+    assert row(LEARNED, found("LP903", 1.0, Severity.INFO), found("LP401")) != []
+
+
+def test_what_is_not_finite_is_replayed() -> None:
+    assert row(LEARNED, found("LP201", 1.0), found("LP401")) == ["replay-batch"]
+
+
+def test_a_check_makes_all_that_are_worth_it() -> None:
+    made: list[str] = []
+    while (wanted := next_before_training(LEARNED, made)) is not None:
+        made.append(wanted.name)
+    assert made[0] == "zero-inputs"
+    assert made[-1] == "shuffled-labels"
+    after = next_after_training(made)
+    assert after is not None
+    assert next_after_training([*made, after.name]) is None
+
+
+def test_every_experiment_has_a_name_and_a_signal_of_its_own() -> None:
+    assert len(by_name()) == len(catalogue()) == len({kind.signal.tag for kind in catalogue()})
+    for kind in catalogue():
+        assert kind.signal.tag.startswith("experiment/")
+        assert kind.signal.axis == "condition"
+        assert kind.__doc__
+        assert 0 < kind.cost <= 200
+        assert 1 <= kind.batches <= 8
