@@ -453,6 +453,8 @@ class PlateauCallback(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Diagnose the whole run and report."""
         if self._watch is not None:
+            # What was logged for the last epoch is known only now.
+            _record_metrics(trainer, self._watch.recorder, known=self._watch.recorder.history())
             self._consider(self._watch, trainer, finished=True, ended=True)
             self._watch.treatment.end(self._history, self._current)
             self._conclude()
@@ -541,9 +543,9 @@ def _mean(trainer: Trainer, values: Tensor) -> Tensor:
     return cast(Tensor, trainer.strategy.reduce(values, reduce_op="mean"))
 
 
-def _record_metrics(trainer: Trainer, recorder: Recorder) -> None:
+def _record_metrics(trainer: Trainer, recorder: Recorder, known: History | None = None) -> None:
     for name, value in trainer.callback_metrics.items():
-        if value.numel() == 1:
+        if value.numel() == 1 and (known is None or signal.metric(name) not in known):
             recorder.record_value(signal.metric(name), float(value))
 
 

@@ -88,9 +88,9 @@ def _matching(rules: Iterable[Rule], entries: Sequence[str], argument: str) -> s
 def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Finding, ...]:
     """Return what is wrong with a training, the most probable cause first.
 
-    A cause is spoken of only while the training shows a symptom, unless it is certain or is a fault
-    in itself (overfitting). Symptoms that a reported cause accounts for follow at the end, with
-    ``explained_by`` set.
+    A cause is spoken of only while the training shows a symptom that is more than a remark, unless
+    it is certain or is a fault in itself (overfitting). Symptoms that a reported cause accounts for
+    follow at the end, with ``explained_by`` set.
 
     Args:
         history: What was recorded.
@@ -105,7 +105,7 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
     found = [finding for rule in asked if (finding := _ask(rule, history)) is not None]
     symptoms = {rule.code for rule in asked if rule.symptom}
     dependent = {rule.code for rule in asked if rule.needs_failure and not rule.symptom}
-    failing = any(finding.code in symptoms for finding in found)
+    failing = any(f.code in symptoms and f.severity is not Severity.INFO for f in found)
     spoken = [f for f in found if failing or f.certain or f.code not in dependent]
     return rank(spoken, symptoms)
 

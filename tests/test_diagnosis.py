@@ -76,6 +76,14 @@ def test_causes_are_spoken_of_only_while_training_fails() -> None:
     assert codes(Cause(), Flat()) == ["XX301", "XX401"]
 
 
+def test_a_symptom_that_is_a_remark_is_no_failure() -> None:
+    @dataclass(frozen=True)
+    class Passing(Flat):
+        severity: ClassVar[Severity] = Severity.INFO
+
+    assert [finding.code for finding in diagnose(History(), [Passing(), Cause()])] == ["XX401"]
+
+
 def test_what_is_certain_or_a_fault_in_itself_is_always_spoken_of() -> None:
     assert codes(Cause(confidence=1.0)) == ["XX301"]
     assert codes(Fault()) == ["XX801"]

@@ -91,6 +91,21 @@ class SchedulerFact:
 
 
 @dataclass(frozen=True, slots=True)
+class MonitorFact:
+    """What watches a logged metric and acts on it.
+
+    Attributes:
+        kind: ``"EarlyStopping"``, ``"ModelCheckpoint"`` or ``"ReduceLROnPlateau"``.
+        metric: Name of the metric.
+        mode: ``"min"`` or ``"max"``: which values it takes for better.
+    """
+
+    kind: str
+    metric: str
+    mode: str = "min"
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """Facts that do not change from step to step.
 
@@ -115,6 +130,7 @@ class Profile:
         classes: Number of classes, from the user's hint; None where not given.
         task: The user's hint, for example ``"classification"``.
         monitor: The metric that the user named to watch.
+        monitors: What stops, saves or lowers the learning rate by a logged metric.
     """
 
     parameters: tuple[ParameterFact, ...] = ()
@@ -137,6 +153,7 @@ class Profile:
     classes: int | None = None
     task: str | None = None
     monitor: str | None = None
+    monitors: tuple[MonitorFact, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int | None:

@@ -58,6 +58,18 @@ GRADIENT_NORM = Signal("gradient/norm", "L2 norm of all gradients before clippin
 GRADIENT_NORMS = Signal(
     "gradient/norm_per_parameter", "L2 norm of each gradient before clipping", axis="parameter"
 )
+GRADIENTS_LEFT_OVER = Signal(
+    "gradient/left_over",
+    "L2 norm of the gradients of earlier steps that a step still holds, 0 where they were cleared",
+    "",
+    "optimizer",
+    "sampled",
+)
+CLIP_COEFFICIENT = Signal(
+    "gradient/clip_coefficient",
+    "L2 norm of all gradients after clipping over that before",
+    cadence="sampled",
+)
 
 PARAMETER_NORMS = Signal("parameter/norm", "L2 norm of each parameter", "", "parameter", "sampled")
 INITIAL_NORMS = Signal(

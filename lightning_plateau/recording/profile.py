@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import (
     BatchSampler,
     DistributedSampler,
@@ -21,6 +22,7 @@ from torch.utils.data import (
 from lightning_plateau.core.profile import (
     GroupFact,
     ModuleFact,
+    MonitorFact,
     OptimizerFact,
     ParameterFact,
     Profile,
@@ -140,6 +142,7 @@ def take_profile(
         classes=hints.classes,
         task=hints.task,
         monitor=hints.monitor,
+        monitors=tuple(_monitors(trainer)),
     )
 
 
@@ -160,6 +163,20 @@ def _scheduler_fact(config: Any, optimizers: list[Any]) -> SchedulerFact:
         config.monitor,
         _scalars(vars(config.scheduler)),
     )
+
+
+_WATCHERS = ("EarlyStopping", "ModelCheckpoint")
+
+
+def _monitors(trainer: Any) -> Iterator[MonitorFact]:
+    for callback in trainer.callbacks:
+        bases = [cls.__name__ for cls in type(callback).__mro__]
+        kind = next((name for name in _WATCHERS if name in bases), None)
+        if kind is not None and isinstance(getattr(callback, "monitor", None), str):
+            yield MonitorFact(kind, callback.monitor, str(getattr(callback, "mode", "min")))
+    for config in trainer.lr_scheduler_configs:
+        if isinstance(config.scheduler, ReduceLROnPlateau) and config.monitor is not None:
+            yield MonitorFact("ReduceLROnPlateau", config.monitor, config.scheduler.mode)
 
 
 def _planned_steps(trainer: Any) -> int | None:

@@ -21,6 +21,7 @@ from lightning_plateau.core.tape import Tape, kept
 from lightning_plateau.recording.batch import batch_size, leaves
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.census import Census
+from lightning_plateau.recording.leftovers import Leftovers
 from lightning_plateau.recording.probes.data import DATA_STATISTICS, data_statistics
 from lightning_plateau.recording.probes.gradients import accumulation_type, stacked, tensor_norms
 from lightning_plateau.recording.probes.loss import step_loss
@@ -55,6 +56,11 @@ class _Optimizer:
     parameters: list[Tensor]
     names: list[str]
     before: list[Tensor] = field(default_factory=list)
+    leftovers: Leftovers = field(init=False)
+    norm: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.leftovers = Leftovers(self.parameters)
 
 
 class Recorder:
@@ -150,6 +156,8 @@ class Recorder:
         if first_of_window:
             self._sampling = self.sampled_now
             self._losses.clear()
+            for optimizer in self._optimizers if self._sampling else ():
+                optimizer.leftovers.begin()
         self._census.observe(batch, sampled=self._sampling)
         if not (self._sampling and first_of_window):
             return
@@ -184,6 +192,9 @@ class Recorder:
         """Note a tensor that backward starts from, and end the tape."""
         self._losses.append(loss.detach())
         self.end_tape(loss)
+        if self._sampling and self.wants(signal.GRADIENTS_LEFT_OVER):
+            for optimizer in self._optimizers:
+                optimizer.leftovers.before_backward()
 
     def end_tape(self, loss: Tensor | None = None) -> None:
         """End the tape, if one is being recorded."""
@@ -239,6 +250,8 @@ class Recorder:
         self._stepped.add(index)
         if self._sampling and loss_scale is not None:
             self.record_tensor(signal.LOSS_SCALE, loss_scale)
+        if self._sampling and accumulated is not None and compact is not None:
+            optimizer.norm = torch.linalg.vector_norm(compact)
         if self._sampling and self.wants(signal.UPDATE_RATIOS):
             optimizer.before = sample_elements(optimizer.parameters)
         return compact
@@ -280,6 +293,7 @@ class Recorder:
                 self._block.write_loss(index, loss.detach().reshape(()))
         self._block.write_skipped(skipped)
         if self._sampling:
+            self._record_care_of_gradients()
             self._record_parameters()
         if not self._block.known_finite and not self._sampling:
             self.record_batch()
@@ -311,12 +325,33 @@ class Recorder:
         self._batch = None
         self._losses.clear()
 
-    def _record_initial_norms(self) -> None:
+    def _record_care_of_gradients(self) -> None:
+        """Record what earlier steps left behind, and by how much clipping shortened gradients."""
+        stepped = {str(i): self._optimizers[i].leftovers.norm for i in sorted(self._stepped)}
+        known = {label: norm for label, norm in stepped.items() if norm is not None}
+        if known and self.wants(signal.GRADIENTS_LEFT_OVER):
+            norms = stacked(list(known.values()))
+            self._sample(signal.GRADIENTS_LEFT_OVER, self.clock, tuple(known), norms)
+        [optimizer, *others] = self._optimizers or [_Optimizer([], [])]
+        before, optimizer.norm = optimizer.norm, None
+        if before is None or others or not self.wants(signal.CLIP_COEFFICIENT):
+            return
         with torch.no_grad():
-            for optimizer in self._optimizers if self.wants(signal.INITIAL_NORMS) else ():
-                if optimizer.parameters:
-                    norms = stacked(tensor_norms([p.detach() for p in optimizer.parameters]))
-                    self._sample(signal.INITIAL_NORMS, 0, tuple(optimizer.names), norms)
+            after = tensor_norms([p.grad for p in optimizer.parameters if p.grad is not None])
+            if after:
+                coefficient = torch.linalg.vector_norm(stacked(after)) / before
+                self.record_tensor(signal.CLIP_COEFFICIENT, coefficient)
+
+    def _record_initial_norms(self) -> None:
+        named = {
+            name: parameter.detach()
+            for optimizer in self._optimizers
+            for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True)
+        }
+        if named and self.wants(signal.INITIAL_NORMS):
+            with torch.no_grad():
+                norms = stacked(tensor_norms(list(named.values())))
+            self._sample(signal.INITIAL_NORMS, 0, tuple(named), norms)
 
     def _record_parameters(self) -> None:
         step = self.clock

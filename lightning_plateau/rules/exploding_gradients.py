@@ -92,6 +92,11 @@ class ExplodingGradients(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where the norm has grown, stays grown and does harm."""
+        found = self._found(history)
+        # Long steps and large gradients make each other: the more probable one explains the other.
+        return None if found is None else replace(found, explains=(*found.explains, "LP406"))
+
+    def _found(self, history: History) -> Finding | None:
         harm = _harm(history)
         if harm is None:
             return None
@@ -104,7 +109,7 @@ class ExplodingGradients(Rule):
         if growth < math.log(self.least_growth) or growth < self.z_limit * jitter:
             return None
         low, high = math.exp(before), math.exp(now)
-        found = self.finding(
+        return self.finding(
             history,
             min(0.9, 0.5 + 0.1 * growth / math.log(10)),
             f"the gradient norm grew from {low:.2g} to {high:.2g} and {harm}",
@@ -115,8 +120,6 @@ class ExplodingGradients(Rule):
             fix="Trainer(gradient_clip_val=1.0), or a smaller learning rate",
             step=breakdown(history).step,
         )
-        # Which of the two made the other, the more probable one tells: each may explain the other.
-        return replace(found, explains=(*found.explains, "LP406"))
 
     def _levels(self, history: History, logs: Floats) -> tuple[float, float, float]:
         """Return the level of the log norm now, the level it grew from, and its noise there."""

@@ -21,7 +21,7 @@ from lightning_plateau.core.signal import (
     LOSS,
     PARAMETER_NORMS,
 )
-from lightning_plateau.core.tape import CLASS_LOSSES, SOFTMAXES, Operation, Tape
+from lightning_plateau.core.tape import CLASS_LOSSES, SOFTMAXES, Operand, Operation, Tape
 
 _SPREADS = frozenset({"std", "var", "std_mean", "var_mean"})
 _MEANS = frozenset({"mean", "nanmean", "median", "amax", "amin"})
@@ -159,13 +159,16 @@ def _result(made: Operation) -> str:
 def _given(tape: Tape, made: Operation) -> str:
     if next(broken_operands(tape, made), None) is not None:
         return "a row that is -inf throughout" if made.name in SOFTMAXES else "infinite values"
-    for operand in made.operands:
-        producer = tape.producer(operand)
-        known = operand.statistics or ({} if producer is None else producer.statistics)
-        low, high = known.get("minimum", math.nan), known.get("maximum", math.nan)
-        if math.isfinite(low) and math.isfinite(high):
-            return f"finite values ({low:.4g} to {high:.4g})"
-    return "finite values"
+    ranges = [reach for operand in made.operands if (reach := _range(tape, operand)) is not None]
+    widest = max(ranges, key=lambda reach: max(-reach[0], reach[1]), default=None)
+    return "finite values" + ("" if widest is None else f" ({widest[0]:.4g} to {widest[1]:.4g})")
+
+
+def _range(tape: Tape, operand: Operand) -> tuple[float, float] | None:
+    producer = tape.producer(operand)
+    known = operand.statistics or ({} if producer is None else producer.statistics)
+    low, high = known.get("minimum", math.nan), known.get("maximum", math.nan)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _fix(tape: Tape, made: Operation) -> str:

@@ -11,6 +11,7 @@ from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.profile import (
     GroupFact,
     ModuleFact,
+    MonitorFact,
     OptimizerFact,
     ParameterFact,
     Profile,
@@ -213,6 +214,13 @@ def _profile(source: _Source) -> Profile:
         classes=source.maybe(source.one((0, 1, 2, 10))),
         task=source.maybe("classification"),
         monitor=source.maybe("val_loss"),
+        monitors=source.some(
+            (
+                MonitorFact("EarlyStopping", "val_acc", source.one(("min", "max"))),
+                MonitorFact("ModelCheckpoint", "val_loss", source.one(("min", "max"))),
+                MonitorFact("ReduceLROnPlateau", "", source.one(("min", "max"))),
+            )
+        ),
     )
 
 
