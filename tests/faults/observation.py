@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,8 +96,6 @@ def observe(program: Program, seed: int = 0, *, policy: str = "observe") -> Obse
 
 def _fit(training: Training, callbacks: list[Callback]) -> str:
     """Train quietly; return what the training died of."""
-    logging.getLogger(PACKAGE).setLevel(logging.ERROR)
-    logging.getLogger("lightning_plateau").setLevel(logging.CRITICAL)
     settings = {
         "accelerator": "cpu",
         "devices": 1,
@@ -108,11 +107,28 @@ def _fit(training: Training, callbacks: list[Callback]) -> str:
         **training.settings,
     }
     extra = list(settings.pop("callbacks", []))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silence():
         trainer = Trainer(callbacks=[*callbacks, *extra], **settings)
         try:
             trainer.fit(training.module, training.train, training.validation)
         except Exception as error:  # noqa: BLE001 - many faults end in one; it is told
             return f"{type(error).__name__}: {error}"
     return ""
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let neither Lightning nor the callback say anything."""
+    ours, theirs = logging.getLogger("lightning_plateau"), logging.getLogger(PACKAGE)
+    levels, listener = (ours.level, theirs.level), logging.NullHandler()
+    ours.setLevel(logging.CRITICAL)
+    theirs.setLevel(logging.ERROR)
+    ours.addHandler(listener)  # without any, it would speak on standard output
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ours.removeHandler(listener)
+        ours.setLevel(levels[0])
+        theirs.setLevel(levels[1])
