@@ -25,6 +25,8 @@ class Rise:
             lower beyond doubt.
         now: Level of the last tenth of the run.
         error: Standard error of ``now − best``.
+        deviation: Robust standard deviation of one loss about its neighbours.
+        signed: Whether some losses are negative, so that the level itself is no scale.
         receding: Whether the loss is on its way down again.
         broke: Whether the losses end in NaN or infinity.
         explosion_step: First step at which the loss was ten times that of the start; None where
@@ -36,6 +38,8 @@ class Rise:
     best: float
     now: float
     error: float
+    deviation: float
+    signed: bool
     receding: bool
     broke: bool
     explosion_step: int | None
@@ -46,7 +50,7 @@ class Rise:
         return self.now - self.best
 
 
-NO_RISE = Rise(0, 0.0, 0.0, 0.0, 0.0, False, False, None)
+NO_RISE = Rise(0, 0.0, 0.0, 0.0, 0.0, 0.0, False, False, False, None)
 
 
 def rise(history: History) -> Rise:
@@ -77,6 +81,8 @@ def rise(history: History) -> Rise:
         best=start if from_start else lowest,
         now=float(levels[-1]),
         error=error,
+        deviation=value_noise(values),
+        signed=bool(values.min() < 0),
         receding=trend(after).falling and float(levels[-1]) < 0.9 * float(levels[best:].max()),
         broke=not np.isfinite(series.values[-1]),
         explosion_step=_explosion(series.steps[np.isfinite(series.values)], values),

@@ -20,6 +20,7 @@ class DivergingLoss(Rule):
     What it detects:
         The level of the last tenth of the run lies half above the lowest level before, by more than
         the noise explains and by a fifth of the first loss at least, and is not coming down again.
+        A loss that is negative at times has no natural scale: it must rise out of its own noise.
         In runs of a few steps, which give no levels, a tenfold loss counts. Where the loss of
         guessing is known, a loss that began there and lies far above it counts as well.
 
@@ -89,7 +90,7 @@ class DivergingLoss(Rule):
         size = max(
             (self.least_ratio - 1) * abs(up.best),
             self.least_share_of_start * abs(up.start),
-            self.least_errors * up.error,
+            self.least_errors * (up.deviation if up.signed else up.error),
         )
         return up.height > size
 

@@ -9,6 +9,7 @@ from lightning_plateau.core.chance import Guess, guessing, stopped_at_frequencie
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
+from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
@@ -45,9 +46,10 @@ class FlatLoss(Rule):
         step.
 
     Known limitations:
-        A plateau at the start that will end is reported while it lasts. Where the loss of guessing
-        is unknown, a loss that falls and then stays high counts as finished training. The loss of a
-        GAN carries no such information: runs with more than one optimizer are not judged.
+        A plateau at the start that lasts longer than a tenth of the run is reported while it lasts.
+        Where the loss of guessing is unknown, a loss that falls and then stays high counts as
+        finished training. The loss of a GAN carries no such information: runs with more than one
+        optimizer are not judged.
 
     References:
         Mann, 1945, Nonparametric tests against trend. Zhang et al., 2021, AutoTrainer (ICSE).
@@ -92,21 +94,13 @@ class FlatLoss(Rule):
         return self._report(history, gone, guess if stuck else None, gone.now)
 
     def _judged(self, history: History, gone: Progress) -> bool:
-        if gone.rows < self._enough(history) or len(history.profile.optimizers) > 1:
+        enough = max(self.minimum_steps, patience(history))
+        if gone.rows < enough or len(history.profile.optimizers) > 1:
             return False
         return history.finished or not warming_up(history)
 
     def _stuck_at(self, guess: Guess) -> float:
         return self.near_chance if guess.classes > 2 else self.at_chance
-
-    def _enough(self, history: History) -> int:
-        """Return the steps to wait for: more in a long run, which may warm up and settle first."""
-        planned = history.profile.planned_steps or 0
-        return (
-            self.minimum_steps
-            if history.finished
-            else max(self.minimum_steps, min(200, planned // 100))
-        )
 
     def _never_fell(self, gone: Progress) -> bool:
         return gone.least < self.least_fall and gone.most < self.most_hidden_fall

@@ -12,6 +12,7 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.fitting import LabelTest, inputs_count, label_test
 from lightning_plateau.core.generalization import Generalization, generalization
 from lightning_plateau.core.history import History
+from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import EXPERIMENT_SHUFFLED_LABELS, LOSS, VALIDATION_LOSS
@@ -55,9 +56,10 @@ class LabelsUninformative(Rule):
         place where they are sorted, filtered or joined apart.
 
     Known limitations:
-        It waits for four validations. Where the validation data is prepared in another way than
-        the training data it may look the same, unless training was better than guessing in the
-        first epoch already. Where the loss of guessing is unknown nothing is said.
+        It waits for four validations and a tenth of the run; a network that understands later than
+        that is misjudged until then. Where the validation data is prepared in another way than the
+        training data it may look the same, unless training was better than guessing in the first
+        epoch already. Where the loss of guessing is unknown nothing is said.
 
     References:
         Zhang et al., 2017, Understanding Deep Learning Requires Rethinking Generalization (ICLR).
@@ -85,7 +87,8 @@ class LabelsUninformative(Rule):
             if found is not None or tried.informative:
                 return found
         chance, beside = chance_loss(history), generalization(history)
-        if chance is None or chance <= 0 or len(beside) < self.least_validations:
+        young = len(beside) < self.least_validations or history.step < patience(history)
+        if chance is None or chance <= 0 or young:
             return None
         best, now = float(beside.validation.min()), float(beside.training[-1])
         if best < self.near_chance * chance or now > self.memorized * chance:

@@ -79,7 +79,7 @@ def plateau_that_ends() -> Training:
     layers: list[nn.Module] = []
     for size in (64, 32, 32, 32, 32):
         layers += [nn.Linear(size, 32), nn.Tanh()]
-    return _classifier(nn.Sequential(*layers, nn.Linear(32, 10)), 25, 0.85, optimizer=sgd(0.05))
+    return _classifier(nn.Sequential(*layers, nn.Linear(32, 10)), 40, 0.85, optimizer=sgd(0.05))
 
 
 class Parity(nn.Module):

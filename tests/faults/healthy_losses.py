@@ -218,8 +218,9 @@ def tiny_loss() -> Training:
     train, validation = data.loaders(
         data.standardized(features), 1e-3 * data.standardized(target[:, None]), batch_size=32
     )
-    module = Learner(nn.Linear(10, 1), F.mse_loss, adam(3e-3))
+    module = Learner(nn.Linear(10, 1), F.mse_loss, adam(3e-5))
     nn.init.zeros_(module.net.weight)
+    nn.init.zeros_(module.net.bias)
     return Training(
         module, train, validation, {"max_epochs": 30}, lambda: explained(module, validation) > 0.2
     )

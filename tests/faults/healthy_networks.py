@@ -88,7 +88,7 @@ def convolutions_with_batch_norm() -> Training:
         nn.Flatten(),
         nn.Linear(32, 10),
     )
-    return _classifier(net, _digits(), 12, 0.9, optimizer=adam(1e-2))
+    return _classifier(net, _digits(), 15, 0.93, optimizer=adam(4e-3))
 
 
 class ResidualBlock(nn.Module):

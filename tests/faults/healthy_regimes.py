@@ -177,7 +177,7 @@ def double_precision() -> Training:
 @program()
 def validation_many_times_an_epoch() -> Training:
     """Validation four times an epoch, on a loss of much noise."""
-    return _training(8, sgd(0.03), epochs=3, val_check_interval=0.25)
+    return _training(8, sgd(0.05), epochs=5, val_check_interval=0.25)
 
 
 @program()

@@ -64,3 +64,11 @@ def test_leap_above_guessing_at_the_first_step() -> None:
     wild[0] = 2.3
     assert RULE.check(history(loss=wild, tapes=[tape])) is not None
     assert RULE.check(history(loss=wild / 4, tapes=[tape])) is None
+
+
+@pytest.mark.parametrize("offset", [-0.2, 0.0, 0.05])
+def test_estimates_about_zero_have_no_scale_but_their_noise(offset: float) -> None:
+    t, random = np.arange(600) / 600, np.random.default_rng(0)
+    surrogate = offset - 0.1 * np.sin(9 * t) + random.normal(0, 0.1, 600)
+    assert RULE.check(history(loss=surrogate)) is None
+    assert RULE.check(history(loss=surrogate + 4 * t**3)) is not None
