@@ -84,7 +84,7 @@ def scale_of(*values: Floats) -> Scale:
         high = float(min(positive.max(), np.quantile(positive, 0.95) * 1000))
         return Scale(low / 1.3, high * 1.3, log=True)
     low, high = float(known.min()), float(known.max())
-    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    room = 0.06 * (high - low) or abs(high) or 1.0
     return Scale(low - room, high + room)
 
 
