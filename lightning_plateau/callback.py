@@ -31,6 +31,7 @@ from lightning_plateau.recording.validation import ValidationLoss, loss_name
 from lightning_plateau.report import html
 from lightning_plateau.report.announcer import Announcer
 from lightning_plateau.report.console import width
+from lightning_plateau.report.loggers import LoggerFeed
 from lightning_plateau.report.terminal import summary
 from lightning_plateau.run import Run
 from lightning_plateau.run_folder import RunFolder
@@ -86,6 +87,8 @@ class PlateauCallback(Callback):
             short experiments on a copy of the module tell the causes apart. They leave the training
             bit for bit, and take at most 2 % of its time, or two seconds. ``"never"``: none.
         check: Begin with experiments on the first batches, whatever the loss does.
+        log: Whether to log scalars under ``plateau/``, findings and actions with the Trainer's own
+            loggers; None: under every policy but ``"observe"``, which leaves logs as they are.
 
     Raises:
         ValueError: If an argument is out of its range; the message says what was expected.
@@ -109,6 +112,7 @@ class PlateauCallback(Callback):
         dry_run: bool = False,
         experiments: When = "when-stuck",
         check: bool = False,
+        log: bool | None = None,
     ) -> None:
         super().__init__()
         if every_n_steps < 1:
@@ -130,6 +134,8 @@ class PlateauCallback(Callback):
         self._restored: Mapping[str, Any] | None = None
         self._window_open = False
         self._folder: RunFolder | None = None
+        self._log = policy not in ("observe", Policy.observe()) if log is None else log
+        self._feed: LoggerFeed | None = None
         self._history = History()
         self._current: tuple[Finding, ...] = ()
 
@@ -215,6 +221,7 @@ class PlateauCallback(Callback):
             inquiry.load_state_dict(restored.get("inquiry", {}))
         self._watch = Watch(recorder, treatment, inquiry)
         self._history = recorder.history()
+        self._open_loggers(trainer, recorder.clock)
         if not taped:
             self._unsupported("compiled modules are not taped: activations are not watched")
 
@@ -230,6 +237,15 @@ class PlateauCallback(Callback):
                 f"the journal cannot be written to {path} ({self._folder.failure}); "
                 "it is kept in memory: pass a writable dirpath"
             )
+
+    def _open_loggers(self, trainer: Trainer, clock: int) -> None:
+        every_n_steps = trainer.log_every_n_steps
+        self._feed = None
+        if self._log and trainer.is_global_zero and trainer.loggers and every_n_steps > 0:
+            # What Lightning's own loggers count by; `global_step` counts every optimizer.
+            logged = trainer.fit_loop.epoch_loop._batches_that_stepped
+            self._feed = LoggerFeed(trainer.loggers, every_n_steps, offset=logged - clock)
+            self._feed.begin(self._history, self.journal)
 
     # -- one batch ------------------------------------------------------------------------------
 
@@ -398,6 +414,8 @@ class PlateauCallback(Callback):
             # After an assertion on an accelerator nothing can be read from it any more.
             self._unsupported(f"the last steps could not be read from the device: {error}")
         self._history = recorder.history(finished=finished)
+        if self._feed is not None and not ended:
+            self._feed_loggers(self._feed.update)
         if not (ended or treatment.on_trial or watch.inquiry.has_news or self._due(treatment)):
             return
         self._current = self._diagnose(watch, trainer if together else None)
@@ -479,18 +497,32 @@ class PlateauCallback(Callback):
         if folder is not None and folder.failure is not None:
             self._unsupported(f"the history cannot be written: {folder.failure}")
         if artefacts and folder is not None and html.available():
-            artefacts += self._write_page(folder.page)
+            seen = (self._current, self.journal, self._history)
+            page = partial(html.save_report, folder.page, *seen)
+            artefacts += [folder.page] * self._attempt("report.html cannot be written", page)
+        if self._feed is not None:
+            self._feed_loggers(self._feed.update)
+        if self._feed is not None:
+            self._feed_loggers(self._feed.conclude)
         text = summary(self._current, self.journal, self._history, artefacts, width=width())
         self._announcer.report(text)
         self._release()
         self.journal.close()
 
-    def _write_page(self, path: Path) -> list[Path]:
+    def _feed_loggers(self, feed: Callable[[History, Journal], None]) -> None:
+        if not self._attempt(
+            "nothing more is logged: a logger failed", lambda: feed(self._history, self.journal)
+        ):
+            self._feed = None
+
+    def _attempt(self, what: str, action: Callable[[], object]) -> bool:
+        """Do what a run can do without; return whether it worked."""
         try:
-            return [html.save_report(path, self._current, self.journal, self._history)]
-        except Exception as error:  # noqa: BLE001 - it becomes LP903: the run and its files stand
-            self._unsupported(f"report.html cannot be written: {type(error).__name__}: {error}")
-            return []
+            action()
+        except Exception as error:  # noqa: BLE001 - it becomes LP903, and the run goes on
+            self._unsupported(f"{what}: {type(error).__name__}: {error}")
+            return False
+        return True
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the run."""

@@ -93,7 +93,7 @@ def panels(history: History) -> tuple[Panel, ...]:
     asked = (
         ("loss", "loss", _losses(history)),
         ("gradient", "gradient norm, before clipping", {"gradient norm": history[GRADIENT_NORM]}),
-        ("update", "update ratio ‖Δw‖/‖w‖", _updates(history)),
+        ("update", "update ratio ‖Δw‖/‖w‖", {"typical layer": typical_update(history)}),
         ("rate", "learning rate", _rates(history)),
     )
     return tuple(
@@ -146,16 +146,17 @@ def _held(series: Series, end: int) -> Series:
     return Series(series.signal, steps, np.repeat(series.values, 2))
 
 
-def _updates(history: History) -> dict[str, Series]:
+def typical_update(history: History) -> Series:
+    """Return ‖Δw‖/‖w‖ of the typical layer: the median over weights at each sampled step."""
     ratios, names = history[UPDATE_RATIOS], set(weights_by_depth(history))
     columns = [i for i, name in enumerate(ratios.labels) if name in names or not names]
     if not len(ratios) or not columns:
-        return {}
+        return Series(TYPICAL_UPDATE, NONE, np.empty(0))
     values = drawable(ratios.values[:, columns])
     known = np.isfinite(values).any(axis=1)
     typical = np.full(len(values), np.nan)
     typical[known] = np.nanmedian(values[known], axis=1)
-    return {"typical layer": Series(TYPICAL_UPDATE, ratios.steps, typical)}
+    return Series(TYPICAL_UPDATE, ratios.steps, typical)
 
 
 def _panel(key: str, title: str, series: dict[str, Series], length: int) -> Panel:
