@@ -239,7 +239,7 @@ class PlateauCallback(Callback):
             )
 
     def _open_loggers(self, trainer: Trainer, clock: int) -> None:
-        every_n_steps = trainer.log_every_n_steps
+        every_n_steps = int(getattr(trainer, "log_every_n_steps", 0))  # barebones has none
         self._feed = None
         if self._log and trainer.is_global_zero and trainer.loggers and every_n_steps > 0:
             # What Lightning's own loggers count by; `global_step` counts every optimizer.
