@@ -60,6 +60,10 @@ class Snapshots:
             self.good = (*self.good, snapshot)[-KEPT:]
         return True
 
+    def begin_with(self, snapshot: Snapshot) -> None:
+        """Take ``snapshot`` for the first one: those before it belong to another network."""
+        self.initial, self.good = snapshot, ()
+
     def latest(self, before: int | None = None) -> Snapshot | None:
         """Return the last good one taken before step ``before``, else the first one, if any."""
         usable = [s for s in self.good if before is None or s.step < before]

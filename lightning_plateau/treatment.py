@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,12 @@ from lightning_plateau.run import Run
 from lightning_plateau.trial import LEAST_STEPS, Trial
 
 Announce = Callable[[Record | Note], None]
+FASTER = ("switch-optimizer", "raise-learning-rate")
+"""What makes a training faster that is sound but slow."""
+LAST_RESORT = frozenset({"LP401"})
+"""Codes of symptoms that many causes share: for themselves they are treated later."""
+PATIENCE = 200
+"""Optimizer steps that they are given, at most; else a tenth of the run."""
 NON_FINITE_CODES = ("LP102", "LP201", "LP202")
 """Codes that a skipped step answers, the most telling first."""
 
@@ -175,10 +182,11 @@ class Treatment:
         if self._trial is not None:
             outcome = self._trial.judge(history, findings)
             if outcome is not None:
-                self._settle(self._trial, outcome, history)
-                self._escalate(outcome)
+                trial = self._trial
+                self._settle(trial, outcome, history)
+                self._go_on(trial, outcome, history)
             return
-        self._try_next(findings)
+        self._try_next([f for f in findings if self._may_be_treated(f)])
         sick = any(finding.severity is not Severity.INFO for finding in findings)
         snapshots = self._run.snapshots
         if self._wants_snapshots and not sick and snapshots.due(self.step):
@@ -215,7 +223,7 @@ class Treatment:
     def _next_number(self) -> int:
         return max((made.number for made in self._journal.interventions), default=0) + 1
 
-    def _try_next(self, findings: Sequence[Finding]) -> None:
+    def _try_next(self, findings: Sequence[Finding], *, must_improve: bool = False) -> None:
         if not findings or self._is_too_late:
             return
         unsafe = tuple(m for m in self._journal.interventions if not self._is_safe(m.remedy))
@@ -227,12 +235,18 @@ class Treatment:
             Past(unsafe, outcomes),
             self.step,
             self._obstacles(),
-            urgent=self._run.worthless,
+            urgent=must_improve or self._run.worthless,
         )
         for withheld in choice.withheld:
             self._tell_withheld(withheld)
         if choice.remedy is not None and choice.finding is not None:
-            self._try(choice.remedy, choice.finding, findings)
+            self._case = tuple(findings)
+            self._try(choice.remedy, choice.finding, must_improve)
+
+    def _may_be_treated(self, finding: Finding) -> bool:
+        """Whether it is time: a plateau at the start often ends by itself."""
+        planned = PATIENCE if self._planned_steps is None else self._planned_steps // 10
+        return finding.code not in LAST_RESORT or self.step >= min(PATIENCE, planned)
 
     @property
     def _is_too_late(self) -> bool:
@@ -262,19 +276,20 @@ class Treatment:
             text = f"withheld {withheld.remedy} for {withheld.code}: {withheld.reason}"
             self._journal.append(Note(self.step, text))
 
-    def _try(self, remedy: Remedy, finding: Finding, findings: Sequence[Finding]) -> None:
+    def _try(self, remedy: Remedy, finding: Finding, must_improve: bool) -> None:
         number = self._next_number
         if self._policy.dry_run:
             made = Intervention(number, self.step, remedy.name, finding.code, dry_run=True)
             self._record(made)
             return
         probation = self._policy.probation_steps
-        trial = Trial.start(self._run, remedy, finding, number, probation)
+        trial = Trial.start(
+            self._run, remedy, finding, number, probation, must_improve=must_improve
+        )
         self._record(trial.intervention)
         if remedy.final:
             return
         self._trial = trial
-        self._case = tuple(findings)
         self.episode_step = self.step
 
     def _settle(self, trial: Trial, outcome: Outcome, history: History) -> None:
@@ -287,10 +302,18 @@ class Treatment:
         else:
             self._in_force.add(trial.remedy, trial.change)
 
-    def _escalate(self, outcome: Outcome) -> None:
-        """Go on to the next remedy at once where a run that is worth nothing was not helped."""
-        if outcome.verdict is Verdict.REVERTED and self._run.worthless:
-            self._try_next(self._case)
+    def _go_on(self, trial: Trial, outcome: Outcome, history: History) -> None:
+        """Go on at once where a run that is worth nothing was not helped, or not enough.
+
+        The next remedy takes the place of one that has failed. What began to learn too slowly to
+        come anywhere by the end is given longer or better steps on top.
+        """
+        if outcome.verdict is Verdict.REVERTED:
+            if self._run.worthless or trial.terms.must_improve:
+                self._try_next(self._case, must_improve=trial.terms.must_improve)
+        elif self._planned_steps and trial.is_slow(history, self._planned_steps - self.step):
+            slow = [f for f in self._case if f.code == outcome.code]
+            self._try_next([replace(f, remedies=FASTER) for f in slow], must_improve=True)
 
     def _record(self, made: Intervention) -> None:
         self._journal.append(made)

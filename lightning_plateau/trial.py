@@ -28,6 +28,8 @@ BROKEN_ROWS = 10
 """So many losses in a row that are not finite end a trial at once."""
 LEAST_STEPS = 20
 """Steps after which a run that began again and learns nothing at all is given up, at the least."""
+ENOUGH = 0.5
+"""Share by which the loss of a run that began again should fall until the end."""
 VALIDATIONS = 3
 """Validations that are compared where it is they that tell."""
 
@@ -76,34 +78,47 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The loss before a remedy and at the end of its probation."""
+    """The loss before a remedy and at the end of its probation.
+
+    Attributes:
+        before: The loss before it.
+        after: The loss at the end.
+        drift: By how much it would have changed meanwhile at its old pace; 0 where it stood still.
+    """
 
     before: Level
     after: Level
+    drift: float = 0.0
 
     @property
     def _rise(self) -> float:
         return self.after.loss - self.before.loss
 
     @property
-    def _material(self) -> bool:
+    def _least(self) -> float:
+        """The least change that is neither chance nor of no account."""
         chance = 3 * math.hypot(self.before.error, self.after.error)
-        size = max(abs(self.before.loss), abs(self.after.loss))
-        return abs(self._rise) > max(chance, MATERIAL * size)
+        return max(chance, MATERIAL * max(abs(self.before.loss), abs(self.after.loss)))
+
+    @property
+    def fall(self) -> float:
+        """Share of the loss before by which it fell."""
+        size = abs(self.before.loss)
+        return -self._rise / size if size > 0 else 0.0
 
     @property
     def worse(self) -> bool:
         """Whether the loss is higher than before by more than chance, or no longer finite."""
         if not (self.before.is_finite and self.after.is_finite):
             return self.before.is_finite and not self.after.is_finite
-        return self._rise > 0 and self._material
+        return self._rise > self._least
 
     @property
     def better(self) -> bool:
-        """Whether the loss is lower than before by more than chance, or finite again."""
+        """Whether the loss fell by more than chance and than it would have, or is finite again."""
         if not (self.before.is_finite and self.after.is_finite):
             return self.after.is_finite and not self.before.is_finite
-        return self._rise < 0 and self._material
+        return self._rise - min(0.0, self.drift) < -self._least
 
     @property
     def fresh_verdict(self) -> tuple[Verdict, str]:
@@ -112,6 +127,14 @@ class Comparison:
         if self.better:
             return Verdict.KEPT, f"begun again, the loss fell from {first} to {now}"
         return Verdict.REVERTED, f"begun again, the loss went from {first} to {now}: no gain"
+
+    @property
+    def verdict_on_pace(self) -> tuple[Verdict, str]:
+        """Return how a trial ends that is to make the loss fall faster."""
+        change = f"the loss went from {self.before.loss:.4g} to {self.after.loss:.4g}"
+        if self.better:
+            return Verdict.KEPT, f"{change}: faster than before"
+        return Verdict.REVERTED, f"{change}: no faster than before"
 
     def verdict(self, remedy: Remedy, code: str, *, still_found: bool) -> tuple[Verdict, str]:
         """Return how the trial ends, and one sentence that says why."""
@@ -130,6 +153,27 @@ class Comparison:
         return Verdict.REVERTED, f"{code} is still there, and {change}: that is no improvement"
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a trial is judged by.
+
+    Attributes:
+        before: The loss before the remedy.
+        probation_steps: Optimizer steps to watch.
+        pace: By how much the loss changed a step before the remedy; 0 where it stood still.
+        fresh: Whether the run began again from its first weights with the remedy. Such a trial is
+            kept only where the loss falls below that of the first step, and ends halfway where
+            nothing shows that it does.
+        must_improve: Whether nothing but a better loss will do, as where the fault was gone before.
+    """
+
+    before: Level
+    probation_steps: int
+    pace: float = 0.0
+    fresh: bool = False
+    must_improve: bool = False
+
+
 class Trial:
     """A remedy on probation.
 
@@ -137,12 +181,8 @@ class Trial:
         remedy: What was applied.
         intervention: The record of it.
         change: What it changed, and how to undo it.
-        before: The loss before it.
-        probation_steps: Optimizer steps to watch.
+        terms: What it is judged by.
         snapshot: The state before it; None where there is none.
-        fresh: Whether the run began again from its first weights with the remedy. Such a trial is
-            kept only where the loss falls below that of the first step, and ends halfway where
-            nothing shows that it does.
     """
 
     def __init__(
@@ -150,22 +190,26 @@ class Trial:
         remedy: Remedy,
         intervention: Intervention,
         change: Change,
-        before: Level,
-        probation_steps: int,
+        terms: Terms,
         snapshot: Snapshot | None = None,
-        fresh: bool = False,
     ) -> None:
         self.remedy = remedy
         self.intervention = intervention
         self.change = change
-        self.before = before
-        self.probation_steps = probation_steps
+        self.terms = terms
         self.snapshot = snapshot
-        self.fresh = fresh
+        self._beginning: Snapshot | None = None
 
     @classmethod
     def start(
-        cls, run: Run, remedy: Remedy, finding: Finding, number: int, probation_steps: int
+        cls,
+        run: Run,
+        remedy: Remedy,
+        finding: Finding,
+        number: int,
+        probation_steps: int,
+        *,
+        must_improve: bool = False,
     ) -> Trial:
         """Apply ``remedy`` to ``run`` and begin to watch.
 
@@ -178,6 +222,7 @@ class Trial:
             finding: The finding that it answers.
             number: Number of the intervention, counted from 1.
             probation_steps: Optimizer steps to watch.
+            must_improve: Whether nothing but a better loss will do.
         """
         harmless = remedy.safety is Safety.SAFE or remedy.final
         needs_snapshot = not (harmless or remedy.keeps_state)
@@ -185,18 +230,22 @@ class Trial:
         snapshot = Snapshot.take(run) if copied else None
         before = Level.of(_rows_before(run.history, remedy, run.step, probation_steps))
         target = run.snapshots.latest(before=run.step)
-        fresh, back = False, {}
+        fresh, back, pace = False, {}, _pace(run.history, remedy, run.step, probation_steps)
         if snapshot is not None and target is not None and run.worthless:
             # First: what the remedy does to the weights must last.
             target.restore(run, schedule=False)
             fresh = target is run.snapshots.initial
             before = _level_of_state(run, target, probation_steps, fresh=fresh)
-            back = {"state_of_step": target.step}
+            back, pace = {"state_of_step": target.step}, 0.0
         change = remedy.apply(run)
         left = {"state_of_step": run.step} if back else {}
         was, now = {**change.before, **left}, {**change.after, **back}
         made = Intervention(number, run.step, remedy.name, finding.code, was, now)
-        return cls(remedy, made, change, before, probation_steps, snapshot, fresh)
+        terms = Terms(before, probation_steps, pace, fresh, must_improve)
+        trial = cls(remedy, made, change, terms, snapshot)
+        if fresh and remedy.renews:
+            trial._beginning = Snapshot.take(run)
+        return trial
 
     @property
     def step(self) -> int:
@@ -214,8 +263,10 @@ class Trial:
             return None
         comparison = self._compare(history)
         still_found = any(f.code == self.intervention.code for f in findings)
-        if self.fresh:
+        if self.terms.fresh:
             verdict, reason = comparison.fresh_verdict
+        elif self.terms.must_improve:
+            verdict, reason = comparison.verdict_on_pace
         else:
             verdict, reason = comparison.verdict(
                 self.remedy, self.intervention.code, still_found=still_found
@@ -229,7 +280,7 @@ class Trial:
         if self._is_broken(losses.values) or self._is_hopeless(losses.values):
             return True
         # Recorded steps count, not steps made: what is recorded may arrive a little later.
-        if losses.steps[-1] + 1 - self.step < self.probation_steps:
+        if losses.steps[-1] + 1 - self.step < self.terms.probation_steps:
             return False
         watched = history[self.remedy.watched].since(self.step)
         return self.remedy.watched == LOSS or len(watched) >= VALIDATIONS
@@ -242,42 +293,55 @@ class Trial:
 
     def _is_hopeless(self, losses: Any) -> bool:
         """Whether a run that began again has gone half of its way without the least gain."""
-        if not self.fresh or len(losses) < max(LEAST_STEPS, self.probation_steps // 2):
+        if not self.terms.fresh or len(losses) < max(LEAST_STEPS, self.terms.probation_steps // 2):
             return False
-        now = Comparison(self.before, Level.of(losses[-max(1, len(losses) // 2) :]))
+        now = Comparison(self.terms.before, Level.of(losses[-max(1, len(losses) // 2) :]))
         gone = progress(losses)
         return not now.better and gone.least <= 0 and gone.slope >= 0 and gone.most < MATERIAL
 
     def _compare(self, history: History) -> Comparison:
         since = history[self.remedy.watched].since(self.step)
+        rows = _width(self.terms.probation_steps)
         if self.remedy.watched != LOSS:
-            return Comparison(self.before, Level.of(since.tail(VALIDATIONS).values))
-        if len(since) < self.probation_steps:
+            rows = VALIDATIONS
+        elif len(since) < self.terms.probation_steps:
             rows = max(1, len(since) // 2) if self._is_hopeless(since.values) else BROKEN_ROWS
-            return Comparison(self.before, Level.of(since.tail(rows).values))
-        return Comparison(self.before, Level.of(since.tail(_width(self.probation_steps)).values))
+        drift = self.terms.pace * min(self.terms.probation_steps, len(since))
+        return Comparison(self.terms.before, Level.of(since.tail(rows).values), drift)
+
+    def is_slow(self, history: History, steps_left: int) -> bool:
+        """Whether a run that began again will not have halved its loss by the end at this pace."""
+        if not self.terms.fresh:
+            return False
+        gone = max(1, history.step - self.step)
+        return self._compare(history).fall * (1 + steps_left / gone) < ENOUGH
 
     def unfinished(self, history: History) -> Outcome:
         """Return the outcome of a trial that the end of training has cut short."""
         comparison = self._compare(history)
         steps = history.step - self.step
-        reason = f"training ended after {steps} of {self.probation_steps} steps of probation"
+        reason = f"training ended after {steps} of {self.terms.probation_steps} steps of probation"
         return self._outcome(history.step, Verdict.UNFINISHED, reason, comparison)
 
     def _outcome(self, step: int, verdict: Verdict, reason: str, comparison: Comparison) -> Outcome:
         made = self.intervention
         before, after = comparison.before.plain, comparison.after.plain
-        if self.fresh:
+        if self.terms.fresh:
             before["begun_again"] = True
         return Outcome(made.number, step, made.remedy, made.code, verdict, reason, before, after)
 
     def settle(self, run: Run, outcome: Outcome, history: History) -> None:
         """Act on the outcome: where it is *reverted*, undo the change.
 
+        A run that began again with other weights or another structure, and keeps them, has its
+        first state there from then on.
+
         Where the loss is worse than before the remedy, or the remedy has changed the weights, the
         state before it is restored too.
         """
         if outcome.verdict is not Verdict.REVERTED:
+            if self._beginning is not None:
+                run.snapshots.begin_with(self._beginning)
             return
         self.remedy.revert(run, self.change)
         damaged = self.remedy.renews or self._compare(history).worse
@@ -291,10 +355,8 @@ class Trial:
             "settings": asdict(self.remedy),
             "intervention": to_plain(self.intervention),
             "undo": dict(self.change.undo),
-            "before": asdict(self.before),
-            "probation_steps": self.probation_steps,
+            "terms": asdict(self.terms),
             "snapshot": None if self.snapshot is None else self.snapshot.state_dict(),
-            "fresh": self.fresh,
         }
 
     @classmethod
@@ -316,10 +378,8 @@ class Trial:
             known[state["remedy"]](**state["settings"]),
             intervention,
             Change(intervention.before, intervention.after, state["undo"]),
-            Level(**state["before"]),
-            state["probation_steps"],
+            Terms(**{**state["terms"], "before": Level(**state["terms"]["before"])}),
             None if snapshot is None else Snapshot.from_state_dict(snapshot),
-            state["fresh"],
         )
 
 
@@ -342,3 +402,12 @@ def _level_of_state(run: Run, state: Snapshot, probation_steps: int, *, fresh: b
     return Level.of(
         run.history[LOSS].until(max(1, state.step)).tail(_width(probation_steps)).values
     )
+
+
+def _pace(history: History, remedy: Remedy, step: int, probation_steps: int) -> float:
+    """Return by how much the loss changes a step at its present pace, where that is no chance."""
+    if remedy.watched != LOSS:
+        return 0.0
+    rows = history[LOSS].until(max(1, step)).tail(probation_steps).values
+    gone = progress(rows)
+    return gone.slope * gone.scale

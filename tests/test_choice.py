@@ -153,9 +153,9 @@ def test_what_was_reverted_is_not_tried_again_for_the_same_fault() -> None:
 
 def test_a_fault_that_comes_back_is_treated_harder_twice_and_then_given_up() -> None:
     trials: list[tuple[str, str, Verdict | None]] = []
-    for factor in (None, 0.25, 0.1):
+    for strength in (1.0, 0.2, 0.04):
         choice = pick(DIVERGING, done=past(*trials))
-        assert choice.remedy == DecayLearningRate(factor=factor)
+        assert choice.remedy == DecayLearningRate(strength=strength)
         trials.append(("decay-learning-rate", "LP402", KEPT))
     assert name_of(pick(DIVERGING, done=past(*trials))) == "stop-training"
     without_end = Policy(remedies=("decay-learning-rate", "clip-gradients"), cooldown_steps=0)

@@ -15,11 +15,13 @@ from lightning_plateau.core.remedy import Outcome, Remedy, Verdict
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.remedies.clip_gradients import ClipGradients
 from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
+from lightning_plateau.remedies.reinitialize import Reinitialize
 from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.run import Run
 from lightning_plateau.testing import history
 from lightning_plateau.trial import Comparison, Level, Trial
+from tests.remedies.test_contract import forward_pass
 from tests.trainings import Guarding, Regressor, assert_equal, batches, fit, state_of
 
 SICK = Finding("LP402", "diverging-loss", 100, Severity.ERROR, 0.8, "")
@@ -222,7 +224,7 @@ def begun_again(before: Any) -> Trial:
     run.snapshots.keep(run)
     run.step = START
     trial = Trial.start(run, DecayLearningRate(), SICK, 1, PROBATION)
-    assert trial.fresh
+    assert trial.terms.fresh
     return trial
 
 
@@ -242,3 +244,44 @@ def test_noise_that_may_hide_a_gain_is_given_its_time() -> None:
     before = noisy(2.5, START, 0, 0.3)
     before[0] = 2.3
     assert begun_again(before).judge(joined(before, noisy(2.3, 30, 1, 0.5)), [SICK]) is None
+
+
+def test_a_loss_that_was_falling_anyway_is_no_merit() -> None:
+    before = np.linspace(2.0, 1.5, START)
+    at_the_same_pace = np.linspace(1.5, 1.2, PROBATION)
+    assert outcome_of(before, at_the_same_pace, SICK).verdict is Verdict.REVERTED
+    faster = np.linspace(1.5, 0.8, PROBATION)
+    assert outcome_of(before, faster, SICK).verdict is Verdict.KEPT
+
+
+def test_what_is_to_be_faster_must_be() -> None:
+    before = np.linspace(2.0, 1.5, START)
+    trial = Trial.start(run_at(before), DecayLearningRate(), SICK, 1, PROBATION, must_improve=True)
+    for end, verdict in ((1.2, Verdict.REVERTED), (0.8, Verdict.KEPT)):
+        outcome = trial.judge(joined(before, np.linspace(1.5, end, PROBATION)), [])
+        assert outcome is not None
+        assert outcome.verdict is verdict
+
+
+def test_a_run_that_began_again_is_slow_if_it_will_not_halve_its_loss() -> None:
+    before = noisy(2.3, START, 0, 0.001)
+    trial = begun_again(before)
+    after = joined(before, np.linspace(2.3, 2.1, PROBATION))
+    assert trial.is_slow(after, 2 * PROBATION)
+    assert not trial.is_slow(after, 20 * PROBATION)
+
+
+def test_fresh_weights_that_are_kept_are_the_new_beginning() -> None:
+    before = noisy(1.0, START, 0, 0.001)
+    run = run_at(before, step=0)
+    run.snapshots.keep(run)
+    run.step = START
+    run.snapshots.keep(run)
+    run.refresh(history(loss=before, tapes=[forward_pass()]))
+    trial = Trial.start(run, Reinitialize(), SICK, 1, PROBATION)
+    fresh = state_of(run.trainer)
+    learn(run)
+    settle(run, trial, joined(before, noisy(0.3, PROBATION)))
+    assert run.snapshots.good == ()
+    run.snapshots.initial.restore(run)
+    assert_equal(state_of(run.trainer), fresh)

@@ -16,6 +16,7 @@ class DecayLearningRate(Remedy):
     Args:
         factor: What the learning rates are multiplied by, above 0; None derives it from how far
             the first update moved the weights, 0.5 at most.
+        strength: What a derived factor is multiplied by, above 0.
 
     What it changes:
         The learning rates, and all that the schedule is made of: base, initial, largest and
@@ -38,7 +39,7 @@ class DecayLearningRate(Remedy):
 
     Example:
         >>> DecayLearningRate(factor=0.1)
-        DecayLearningRate(factor=0.1)
+        DecayLearningRate(factor=0.1, strength=1.0)
 
     References:
         Godbole et al., 2023, "Deep Learning Tuning Playbook". Zhang et al., 2021, "AutoTrainer"
@@ -47,11 +48,14 @@ class DecayLearningRate(Remedy):
 
     name: ClassVar[str] = "decay-learning-rate"
     safety: ClassVar[Safety] = Safety.UNSAFE
-    levels: ClassVar = ({"factor": None}, {"factor": 0.25}, {"factor": 0.1})
+    levels: ClassVar = ({"strength": 1.0}, {"strength": 0.2}, {"strength": 0.04})
 
     factor: float | None = None
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0.0 < self.strength < float("inf"):
+            raise ValueError(f"strength must be a positive finite number, but is {self.strength}")
         if self.factor is not None and not 0.0 < self.factor < float("inf"):
             raise ValueError(f"factor must be a positive finite number, but is {self.factor}")
 
@@ -65,7 +69,7 @@ class DecayLearningRate(Remedy):
     def apply(self, run: Any) -> Change:
         """Scale the learning rates."""
         before = run.learning_rates
-        factor = self.factor or shortening(run.history) or 0.5
+        factor = self.factor or shortening(run.history, self.strength) or 0.5 * self.strength
         undo = [adapter.scale_learning_rate(factor) for adapter in run.adapters]
         return Change(before, run.learning_rates, {"learning_rates": undo})
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from lightning_plateau.core.profile import ParameterFact, Profile
-from lightning_plateau.core.signal import UPDATE_RATIOS
+from lightning_plateau.core.profile import GroupFact, OptimizerFact, ParameterFact, Profile
+from lightning_plateau.core.signal import LEARNING_RATES, UPDATE_RATIOS
 from lightning_plateau.core.step_length import shortening
 from lightning_plateau.testing import history
 
@@ -42,3 +42,30 @@ def test_matrices_count_and_vectors_do_not() -> None:
 
 def test_nothing_recorded() -> None:
     assert shortening(history()) is None
+
+
+def of(kind: str, **settings: float) -> Profile:
+    return Profile(optimizers=(OptimizerFact(kind, (GroupFact(("fc.weight",), settings),)),))
+
+
+@pytest.mark.parametrize(
+    ("profile", "factor"),
+    [
+        (of("SGD", momentum=0.9), 0.01),
+        (of("SGD", momentum=0.999), 0.01),
+        (of("SGD", momentum=0), 0.1),
+        (of("RMSprop", alpha=0.99, momentum=0), 0.5),
+        (of("Adam"), 0.1),
+    ],
+)
+def test_what_the_first_update_of_an_optimizer_leads_to(profile: Profile, factor: float) -> None:
+    moved = {UPDATE_RATIOS: {"fc.weight": [0.1]}}
+    assert shortening(history(moved, profile=profile)) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("rates", "factor"), [([1.0, 0.5], 0.2), ([1.0, 0.1], 0.25), ([0.1, 1.0], 0.01), ([0.0], 0.1)]
+)
+def test_a_rate_that_was_changed_since_is_allowed_for(rates: list[float], factor: float) -> None:
+    moved = {UPDATE_RATIOS: {"fc.weight": [0.1]}, LEARNING_RATES: {"0": rates}}
+    assert shortening(history(moved)) == pytest.approx(factor)
