@@ -38,7 +38,7 @@ class Digits(LightningModule):
     def __init__(self, lr: float = 1e-2, augment: bool = False) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1),
+            nn.Conv2d(1, 4, 3, padding=1, bias=False),
             nn.BatchNorm2d(4),
             nn.ReLU(),
             nn.MaxPool2d(2),
