@@ -95,6 +95,7 @@ class InputNotNormalized(Rule):
         "LP301",
         "LP302",
         "LP304",
+        "LP307",
         "LP401",
         "LP402",
         "LP403",

@@ -57,7 +57,7 @@ class SummedLoss(Rule):
     code: ClassVar[str] = "LP704"
     name: ClassVar[str] = "summed-loss"
     severity: ClassVar[Severity] = Severity.WARNING
-    explains: ClassVar = ("LP301", "LP402", "LP403", "LP404", "LP406")
+    explains: ClassVar = ("LP301", "LP307", "LP402", "LP403", "LP404", "LP406")
     remedies: ClassVar = ("decay-learning-rate",)
     why: ClassVar[str] = "the gradient, and with it the step, grows with the size of the batch"
 
