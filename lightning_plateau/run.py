@@ -176,6 +176,11 @@ class Run:
         if share is not None and usual is not None:
             self.guard.settings = replace(self.guard.settings, clip_norm=share * usual)
 
+    def paced(self, index: int, place: int, rate: float) -> float:
+        """Return the learning rate with which a group is really updated."""
+        pace: Any = self.attachments.get("pace")
+        return rate if pace is None else float(pace.rate(index, place, rate))
+
     def attach(self, name: str, attachment: Attachment) -> None:
         """Hang something on the training, in place of what had that name."""
         self.detach(name)

@@ -91,11 +91,14 @@ class Treatment:
         """
         several = len(self._run.adapters) > 1
         return {
-            f"{index}.{place}" if several else f"{place}": float(group["lr"])
+            f"{index}.{place}" if several else f"{place}": self._paced(index, place, group["lr"])
             for index, adapter in enumerate(self._run.adapters)
             for place, group in enumerate(adapter.optimizer.param_groups)
             if closely or not isinstance(group["lr"], Tensor)
         }
+
+    def _paced(self, index: int, place: int, rate: Tensor | float) -> float:
+        return self._run.paced(index, place, float(rate))
 
     def before_batch(self, first_of_window: bool) -> None:
         """See ``Guard.before_batch``."""

@@ -54,7 +54,13 @@ class DivergingLoss(Rule):
     symptom: ClassVar[bool] = True
     requires: ClassVar = (LOSS,)
     explains: ClassVar = ("LP401",)
-    remedies: ClassVar = ("roll-back", "decay-learning-rate", "clip-gradients", "stop-training")
+    remedies: ClassVar = (
+        "roll-back",
+        "decay-learning-rate",
+        "warm-up",
+        "clip-gradients",
+        "stop-training",
+    )
     why: ClassVar[str] = "what was learned is being lost, and the end of it is NaN"
 
     least_ratio: float = 1.5

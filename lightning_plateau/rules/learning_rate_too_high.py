@@ -103,7 +103,7 @@ class LearningRateTooHigh(Rule):
         "LP803",
         "LP807",
     )
-    remedies: ClassVar = ("decay-learning-rate", "roll-back", "clip-gradients")
+    remedies: ClassVar = ("decay-learning-rate", "warm-up", "roll-back", "clip-gradients")
     why: ClassVar[str] = "a step longer than the gradient holds for overshoots the minimum"
 
     large_update: float = 0.1

@@ -77,6 +77,7 @@ def trained(**settings: Any) -> Run:
     fit(Scheduled(partial(Adam, lr=0.01)), batches(10), keeping, **settings)
     norms = {GRADIENT_NORM: np.linspace(1.0, 2.0, 40)}
     keeping.run.refresh(history(norms, loss=[1.0] * 40, tapes=[forward_pass()]))
+    keeping.run.allow_user_overrides = True
     keeping.run.batch = [100.0 * tensor for tensor in next(iter(batches(1)))]
     return keeping.run
 
