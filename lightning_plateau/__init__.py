@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_plateau.callback import PlateauCallback
+    from lightning_plateau.checkup import Checkup, check
     from lightning_plateau.diagnosis import diagnose
     from lightning_plateau.mixin import PlateauMixin
     from lightning_plateau.policy import Policy
     from lightning_plateau.recording.profile import Hints
 
 __version__ = "0.1.0"
-__all__ = ["Hints", "PlateauCallback", "PlateauMixin", "Policy", "diagnose"]
+__all__ = ["Checkup", "Hints", "PlateauCallback", "PlateauMixin", "Policy", "check", "diagnose"]
 
 _HOMES = {
+    "Checkup": "lightning_plateau.checkup",
+    "check": "lightning_plateau.checkup",
     "Hints": "lightning_plateau.recording.profile",
     "PlateauCallback": "lightning_plateau.callback",
     "PlateauMixin": "lightning_plateau.mixin",

@@ -89,6 +89,7 @@ class PlateauCallback(Callback):
         check: Begin with experiments on the first batches, whatever the loss does.
         log: Whether to log scalars under ``plateau/``, findings and actions with the Trainer's own
             loggers; None: under every policy but ``"observe"``, which leaves logs as they are.
+        quiet: Say nothing; what is found is in ``findings`` and in the journal.
 
     Raises:
         ValueError: If an argument is out of its range; the message says what was expected.
@@ -113,6 +114,7 @@ class PlateauCallback(Callback):
         experiments: When = "when-stuck",
         check: bool = False,
         log: bool | None = None,
+        quiet: bool = False,
     ) -> None:
         super().__init__()
         if every_n_steps < 1:
@@ -126,7 +128,7 @@ class PlateauCallback(Callback):
         self._every_n_steps = every_n_steps
         self._dirpath = dirpath
         self._when, self._check = experiments, check
-        self._announcer = Announcer()
+        self._announcer = Announcer(quiet=quiet)
         self._cadence = Cadence(every_n_steps)
         self._ledger = Ledger(frozenset(rule.code for rule in self._rules if rule.symptom))
         self._watch: Watch | None = None

@@ -1,4 +1,4 @@
-"""The command ``lightning-plateau``: demo, explain, rules, diagnose, report."""
+"""The command ``lightning-plateau``: check, demo, explain, rules, diagnose, report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lightning_plateau import __version__
 from lightning_plateau.core.finding import Finding, Severity
@@ -29,13 +30,15 @@ EXAMPLES = """\
 examples:
   lightning-plateau demo                                  break a real training and watch it mended
   lightning-plateau demo --fault softmax-before-cross-entropy
+  lightning-plateau check my_project.model:LitModel --data my_project.data:Data
+  lightning-plateau check config.yaml                     what LightningCLI would train
   lightning-plateau diagnose lightning_logs/version_0/plateau
   lightning-plateau report lightning_logs/version_0/plateau --html
   lightning-plateau explain LP301
 
 exit codes:
   0  healthy, or the command did what was asked
-  1  diagnose found a fault of severity warning or error
+  1  check or diagnose found a fault of severity warning or error
   2  the command was used wrongly, or a file is missing or unreadable
 """
 
@@ -95,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--out", type=Path, help="folder; default ./plateau-demo/FAULT")
 
+    _add_check(commands)
+
     explain = commands.add_parser("explain", help="explain a rule")
     explain.set_defaults(command=_explain)
     explain.add_argument("rule", metavar="CODE|NAME", help="LP301, or exploding-gradients")
@@ -133,6 +138,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_check(commands: Any) -> None:
+    checked = commands.add_parser(
+        "check", help="check a training before it is begun; exit code 1 if something is wrong"
+    )
+    checked.set_defaults(command=_check)
+    checked.add_argument(
+        "module",
+        metavar="MODULE",
+        help="pkg.module:LitModel, a class, function or instance; or a LightningCLI configuration",
+    )
+    checked.add_argument("--data", metavar="DATA", help="pkg.module:Data, a datamodule or a loader")
+    checked.add_argument(
+        "--steps", type=_at_least_one, default=200, help="optimizer steps of the short training"
+    )
+    checked.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(
@@ -159,6 +181,33 @@ def _demo(arguments: argparse.Namespace) -> int:
         out=arguments.out,
     )
     return HEALTHY
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from lightning_plateau.checkup import check
+    from lightning_plateau.targets import find_target
+
+    with _checked(ImportError, AttributeError, ValueError, OSError):
+        target = find_target(arguments.module, arguments.data)
+    with _checked(TypeError):
+        found = check(
+            target.make,
+            **({} if target.data is None else _as_data(target.data)),
+            steps=arguments.steps,
+            trainer=target.trainer,
+            progress_bar=not arguments.json and sys.stderr.isatty(),
+        )
+    if arguments.json:
+        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+    else:
+        show(found.text(width()))
+    return HEALTHY if found.ok else FAULT_FOUND
+
+
+def _as_data(data: Any) -> dict[str, Any]:
+    from lightning_plateau.framework import LightningDataModule
+
+    return {"datamodule" if isinstance(data, LightningDataModule) else "train_dataloaders": data}
 
 
 def _explain(arguments: argparse.Namespace) -> int:

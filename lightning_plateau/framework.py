@@ -6,7 +6,11 @@ other. The one that the user's program has imported already is taken; else the o
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -24,11 +28,29 @@ PACKAGE = _choose()
 """Import name of the chosen package."""
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 else:
     _chosen = import_module(PACKAGE)
     Callback = _chosen.Callback
+    LightningDataModule = _chosen.LightningDataModule
     LightningModule = _chosen.LightningModule
     Trainer = _chosen.Trainer
 
-__all__ = ["PACKAGE", "Callback", "LightningModule", "Trainer"]
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep Lightning's advice on devices, workers and loggers from the terminal."""
+    loggers = [logging.getLogger(name) for name in (PACKAGE, "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+__all__ = ["PACKAGE", "Callback", "LightningDataModule", "LightningModule", "Trainer", "quietly"]

@@ -11,7 +11,7 @@ from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.experiments.budget import Budget
 from lightning_plateau.experiments.experiment import Bench, Experiment, Result, conduct
-from lightning_plateau.experiments.plan import next_before_training, next_when_stuck
+from lightning_plateau.experiments.plan import next_of_check, next_when_stuck
 from lightning_plateau.experiments.sandbox import copied
 from lightning_plateau.run import Run
 
@@ -61,7 +61,7 @@ class Inquiry:
         )
         steps = STEPS_OF_A_CHECK if check else float("inf")
         self._budget = budget or Budget(steps, agree=agree)
-        self._wanted: Experiment | None = next_before_training(History(), ()) if check else None
+        self._wanted: Experiment | None = next_of_check(History(), ()) if check else None
 
     @property
     def obstacle(self) -> str | None:
@@ -81,8 +81,7 @@ class Inquiry:
         """
         self.has_news = False
         if self._wanted is None and self._checking:
-            self._wanted = next_before_training(history, self._made)
-            self._checking = self._wanted is not None
+            self._wanted = next_of_check(history, self._made)
         if self._wanted is None and self._when != "never":
             wanted = next_when_stuck(history, findings, self._made)
             if wanted is not None and self._affordable(wanted, history):

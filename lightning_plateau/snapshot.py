@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,16 @@ def _placed(value: Any, live: Any, parameter: Tensor | None) -> Any:
     if isinstance(live, Tensor) and live.shape == value.shape and live.dtype == value.dtype:
         return live.copy_(value)
     return value.clone() if parameter is None else value.to(parameter.device, copy=True)
+
+
+@contextmanager
+def randomness_kept() -> Iterator[None]:
+    """Put every random generator of the process back into its state when the block ends."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(state)
 
 
 def random_state() -> Plain:

@@ -112,7 +112,7 @@ class LabelTest:
         """Whether the labels say something of the inputs; None where the test does not tell."""
         if self.gained > 0.05 and self.true > self.shuffled:
             return True
-        if self.learned and self.gained < 0.02 and self.true < 1.25 * self.shuffled:
+        if self.learned and self.gained < 0.02 and self.true < 1.5 * self.shuffled:
             return False
         return None
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +14,7 @@ from lightning_plateau.core.journal import Journal
 from lightning_plateau.demo.digits import digits
 from lightning_plateau.demo.faults import FAULTS, Fault, find_fault
 from lightning_plateau.demo.networks import accuracy
-from lightning_plateau.framework import PACKAGE, Trainer
+from lightning_plateau.framework import Trainer, quietly
 from lightning_plateau.report.console import show
 from lightning_plateau.report.html import REPORT_FILE
 from lightning_plateau.report.phrases import wrapped
@@ -127,7 +123,7 @@ def train(
     progress_bar: bool = False,
 ) -> float:
     """Train once from ``seed``, watched by ``callback``, return the test accuracy, 0 … 1."""
-    with _calm():
+    with quietly():
         torch.manual_seed(seed)
         training = fault.build()
         torch.manual_seed(seed)  # the same order of samples, however many numbers the build drew
@@ -143,20 +139,6 @@ def train(
         )
         trainer.fit(training.module, training.train, training.validation)
     return accuracy(training.module, training.test)
-
-
-@contextmanager
-def _calm() -> Iterator[None]:
-    """Keep Lightning's advice on devices, workers and loggers out of the demo's output."""
-    logger = logging.getLogger(PACKAGE)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _comparison(result: DemoResult, policy: str, plot: Path) -> str:

@@ -72,11 +72,18 @@ class OverfitOneBatch(Experiment):
         zeros = {path: torch.zeros_like(leaf) for path, leaf in leaves(batch) if path in inputs}
         return self._with_adam(bench, with_leaves(batch, zeros), rate, goal)
 
+    def _hopeless(self, losses: list[float], goal: float) -> bool:
+        """Whether the loss is not finite for good; several ranks make all steps nevertheless."""
+        alone = goal > -math.inf or math.isnan(goal)
+        return alone and len(losses) >= 3 and not any(map(math.isfinite, losses[-3:]))
+
     def _repeat(self, sandbox: Sandbox, batch: Any, goal: float) -> float:
         """Return the lowest median of three losses in a row; NaN where none is finite."""
         losses: list[float] = []
         for _ in range(self.steps):
             losses.append(sandbox.step(batch))
+            if self._hopeless(losses, goal):
+                return math.nan
             if float(np.median(losses[-3:])) <= goal and len(losses) >= 3:
                 break
         middles = [float(np.median(losses[i : i + 3])) for i in range(max(1, len(losses) - 2))]

@@ -25,6 +25,8 @@ SEPARATING: dict[str, tuple[type[Experiment], ...]] = {
 }
 """By symptom, the experiments that separate the causes which it may have, the cheapest first."""
 BEFORE_TRAINING = (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels)
+SETTLED = 100
+"""Steps after which running statistics say something."""
 LEARNED = 0.25
 """Share of the loss of one batch that must go for a test of the labels to make sense."""
 
@@ -58,28 +60,21 @@ _SEEN = NON_FINITE | frozenset(SEPARATING)
 """Codes that say what is seen, not why, however certain they are."""
 
 
-def next_before_training(history: History, made: Collection[str]) -> Experiment | None:
-    """Return the next experiment of a check before training, whatever was found; None at the end.
+def next_of_check(history: History, made: Collection[str]) -> Experiment | None:
+    """Return the next experiment of a check, whatever was found; None while none is due.
+
+    Training mode is compared with evaluation mode when running statistics have had time to settle.
 
     Args:
         history: What was recorded.
         made: Names of the experiments that were made already.
 
     Example:
-        >>> next_before_training(History(), ()).name
+        >>> next_of_check(History(), ()).name
         'zero-inputs'
     """
-    return _first(BEFORE_TRAINING, history, made)
-
-
-def next_after_training(made: Collection[str]) -> Experiment | None:
-    """Return the next experiment at the end of a check, on weights that have been trained a while.
-
-    Example:
-        >>> next_after_training(()).name
-        'train-against-eval'
-    """
-    return _first([TrainAgainstEval], History(), made)
+    settled = (TrainAgainstEval,) if history.step >= SETTLED else ()
+    return _first((*BEFORE_TRAINING, *settled), history, made)
 
 
 def _first(

@@ -21,7 +21,7 @@ from lightning_plateau.experiments.replica import replicate
 from lightning_plateau.experiments.stand_ins import StrategyStandIn, TrainerStandIn
 from lightning_plateau.recording.batch import leaves
 from lightning_plateau.recording.tape import TapeRecorder
-from lightning_plateau.snapshot import random_state, restore_random_state
+from lightning_plateau.snapshot import randomness_kept
 
 FORWARD = 1 / 3
 """What a pass forward costs, in training steps."""
@@ -38,7 +38,6 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     Raises:
         RuntimeError: If a parameter or buffer of ``module`` was changed inside, in spite of all.
     """
-    state = random_state()
     live = [t for t in (*module.parameters(), *module.buffers()) if not t.is_inference()]
     versions = [tensor._version for tensor in live]
     # A function that still reaches the original would add to these: they are put out of its way.
@@ -46,12 +45,11 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     try:
         for tensor in live:
             tensor.grad = None
-        with torch.enable_grad(), _eager():
+        with randomness_kept(), torch.enable_grad(), _eager():
             yield
     finally:
         for tensor, gradient in zip(live, gradients, strict=True):
             tensor.grad = gradient
-        restore_random_state(state)
     if versions != [tensor._version for tensor in live]:
         raise RuntimeError("training_step changed the original through a reference it kept")
 

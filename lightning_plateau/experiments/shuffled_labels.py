@@ -51,6 +51,8 @@ class ShuffledLabels(Experiment):
         """Return losses ``before``, after ``true`` and ``shuffled``, and of both on ``unseen``."""
         if len(bench.given) < self.batches:
             raise InconclusiveError(f"{len(bench.given)} batches are too few")
+        if bench.trainer.num_training_batches < self.batches:
+            raise InconclusiveError("an epoch is so short that no batch would be unseen")
         seen, unseen = bench.given[self.unseen :], bench.given[: self.unseen]
         shuffled = self._shuffled(bench, seen)
         start = bench.sandbox()

@@ -18,12 +18,16 @@ class Announcer:
     Where the user has set up no logging for ``lightning_plateau`` and none at the root, lines go
     to standard output; else they go where the user sends them.
 
+    Args:
+        quiet: Whether nothing is said at all.
+
     Attributes:
         enabled: Whether this process speaks; rank zero does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.enabled = True
+        self._quiet = quiet
 
     def __call__(self, record: Record | Note) -> None:
         """Announce ``record`` in one line."""
@@ -35,7 +39,7 @@ class Announcer:
         self._log(logging.WARNING, text)
 
     def _log(self, level: int, text: str) -> None:
-        if not self.enabled:
+        if self._quiet or not self.enabled:
             return
         if LOGGER.hasHandlers():
             LOGGER.log(level, "%s", text)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import EXPERIMENT_OVERFIT
 from lightning_plateau.experiments import by_name, catalogue
 from lightning_plateau.experiments.plan import (
-    next_after_training,
-    next_before_training,
+    next_of_check,
     next_when_stuck,
 )
 from lightning_plateau.testing import history
@@ -59,13 +60,13 @@ def test_what_is_not_finite_is_replayed() -> None:
 
 def test_a_check_makes_all_that_are_worth_it() -> None:
     made: list[str] = []
-    while (wanted := next_before_training(LEARNED, made)) is not None:
+    while (wanted := next_of_check(LEARNED, made)) is not None:
         made.append(wanted.name)
     assert made[0] == "zero-inputs"
     assert made[-1] == "shuffled-labels"
-    after = next_after_training(made)
-    assert after is not None
-    assert next_after_training([*made, after.name]) is None
+    later = next_of_check(replace(LEARNED, step=100), made)
+    assert later is not None
+    assert later.name == "train-against-eval"
 
 
 def test_every_experiment_has_a_name_and_a_signal_of_its_own() -> None:

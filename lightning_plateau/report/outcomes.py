@@ -1,0 +1,92 @@
+"""What the experiments of a run said, in words: one clause for each."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lightning_plateau.core.along_update import along_update
+from lightning_plateau.core.fitting import fitting, ignored_inputs, label_test, latest, mixing
+from lightning_plateau.core.history import History
+from lightning_plateau.core.signal import (
+    EXPERIMENT_REPLAY_BATCH,
+    EXPERIMENT_TRAIN_AGAINST_EVAL,
+    EXPERIMENT_ZERO_INPUTS,
+)
+from lightning_plateau.report.phrases import number
+
+MIXED = 0.01
+
+
+def outcomes(history: History) -> tuple[str, ...]:
+    """Return what each experiment said, in the order in which they are made.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> row = {"real": [2.3], "zeroed": [2.3], "swapped": [2.3]}
+        >>> outcomes(history({EXPERIMENT_ZERO_INPUTS: row}))
+        ('the loss is the same whatever the inputs (2.3)',)
+    """
+    said = (_inputs, _mixing, _step, _batch, _labels, _modes, _replay)
+    return tuple(text for say in said if (text := say(history)))
+
+
+def _inputs(history: History) -> str:
+    ignored, row = ignored_inputs(history), latest(history, EXPERIMENT_ZERO_INPUTS)
+    if ignored is None:
+        return ""
+    real, zeroed = number(row["real"]), number(row["zeroed"])
+    if ignored:
+        return f"the loss is the same whatever the inputs ({real})"
+    return f"inputs count (loss {real}, {zeroed} without them)"
+
+
+def _mixing(history: History) -> str:
+    mixed = mixing(history)
+    if mixed is None:
+        return ""
+    return "samples of a batch are mixed" if mixed > MIXED else "samples do not mix"
+
+
+def _step(history: History) -> str:
+    along = along_update(history)
+    if along is None:
+        return ""
+    moved = f"{'raises' if along.whole > 0 else 'lowers'} the loss of its batch by "
+    moved += f"{100 * abs(along.whole):.2g} %" if abs(along.whole) < 1e6 else "any measure"
+    return f"an update {moved}"
+
+
+def _batch(history: History) -> str:
+    tried = fitting(history)
+    if tried is None:
+        return ""
+    reached = f"{number(tried.before)} → {number(tried.after)}"
+    if math.isnan(tried.blind):
+        return f"one batch repeated: {reached}"
+    blind = number(tried.before - tried.blind * abs(tried.before))
+    return f"one batch repeated: {reached} ({blind} without inputs)"
+
+
+def _labels(history: History) -> str:
+    tried = label_test(history)
+    if tried is None:
+        return ""
+    word = {True: "say something of", False: "say nothing of", None: "may say something of"}
+    return f"labels {word[tried.informative]} the inputs"
+
+
+def _modes(history: History) -> str:
+    series = history[EXPERIMENT_TRAIN_AGAINST_EVAL]
+    if not len(series) or not {"train", "eval"} <= set(series.labels):
+        return ""
+    rows = series.values[series.steps == series.steps[-1]]
+    train, evaluated = (np.median(rows[:, series.labels.index(n)]) for n in ("train", "eval"))
+    return f"loss in training mode {number(float(train))}, in evaluation {number(float(evaluated))}"
+
+
+def _replay(history: History) -> str:
+    row = latest(history, EXPERIMENT_REPLAY_BATCH)
+    place = next((name for name, value in row.items() if value == 1.0), "none")
+    return "" if place == "none" else f"first not finite: {place}"
