@@ -84,11 +84,9 @@ def test_a_class_a_function_and_a_datamodule_are_taken() -> None:
         def train_dataloader(self) -> Any:
             return loader(128)
 
-    assert checked(Digits, datamodule=Data(), steps=10).history.step == 10
-    found = check(
-        partial(Digits, lr=1e-3), loader(128), trainer=ON_CPU, progress_bar=False, steps=10
-    )
-    assert found.history.step == 10
+    short = {"trainer": ON_CPU, "progress_bar": False, "steps": 10}
+    assert check(Digits, datamodule=Data(), **short).history.step == 10
+    assert check(partial(Digits, lr=1e-3), loader(128), **short).history.step == 10
 
 
 def test_what_cannot_be_checked_is_refused() -> None:
