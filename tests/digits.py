@@ -21,11 +21,14 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.tensor(data.images, dtype=torch.float32)[:, None] / 16, torch.tensor(data.target)
 
 
-def loader(size: int = 256, batch: int = 32, *, shuffle: bool = True, seed: int = 0) -> DataLoader:
-    """Return a loader of the first ``size`` digits, shuffled from a seed of its own."""
+def loader(
+    size: int = 256, batch: int = 32, *, shuffle: bool = True, seed: int = 0, first: int = 0
+) -> DataLoader:
+    """Return a loader of ``size`` digits from ``first`` on, shuffled from a seed of its own."""
     images, labels = digits()
+    some = slice(first, first + size)
     return DataLoader(
-        TensorDataset(images[:size], labels[:size]),
+        TensorDataset(images[some], labels[some]),
         batch,
         shuffle=shuffle,
         generator=torch.Generator().manual_seed(seed),

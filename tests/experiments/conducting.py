@@ -61,7 +61,7 @@ def ending(
     fit = trainer(
         *([callback] if callback else []), **{"max_epochs": -1, "max_steps": steps, **settings}
     )
-    fit.fit(module, data or loader(200, 16), loader(64, shuffle=False))
+    fit.fit(module, data or loader(200, 16), loader(64, shuffle=False, first=1500))
     left: list[Any] = [*module.state_dict().values(), *module.buffers()]
     for optimizer in fit.optimizers:
         for state in optimizer.state_dict()["state"].values():
