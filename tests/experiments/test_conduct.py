@@ -88,7 +88,7 @@ class Reaching(Digits):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         with torch.no_grad():
-            KEPT[0].net[0].bias.mul_(1.0)
+            KEPT[0].net[0].weight.mul_(1.0)
         return super().training_step(batch, batch_idx)
 
 
