@@ -79,6 +79,14 @@ INITIAL_NORMS = Signal(
     "parameter",
     "event",
 )
+UNIT_DIFFERENCES = Signal(
+    "parameter/unit_difference",
+    "largest difference between two units of each weight over its largest magnitude; 0 where all "
+    "units are the same",
+    "",
+    "parameter",
+    "sampled",
+)
 UPDATE_RATIOS = Signal(
     "parameter/update_ratio",
     "L2 norm of the last update of each parameter over the norm of the parameter",

@@ -26,7 +26,11 @@ from lightning_plateau.recording.probes.data import DATA_STATISTICS, data_statis
 from lightning_plateau.recording.probes.gradients import accumulation_type, stacked, tensor_norms
 from lightning_plateau.recording.probes.loss import step_loss
 from lightning_plateau.recording.probes.normalization import running_moments
-from lightning_plateau.recording.probes.parameters import sample_elements, update_ratios
+from lightning_plateau.recording.probes.parameters import (
+    sample_elements,
+    unit_differences,
+    update_ratios,
+)
 from lightning_plateau.recording.profile import clean_name
 from lightning_plateau.recording.sites import activation_rows
 from lightning_plateau.recording.store import Store
@@ -362,6 +366,9 @@ class Recorder:
                 labels = tuple(optimizer.names)
                 norms = tensor_norms([p.detach() for p in optimizer.parameters])
                 self._sample(signal.PARAMETER_NORMS, step, labels, stacked(norms))
+                if self.wants(signal.UNIT_DIFFERENCES):
+                    differences = stacked(unit_differences(optimizer.parameters))
+                    self._sample(signal.UNIT_DIFFERENCES, step, labels, differences)
                 if optimizer.before:
                     after = sample_elements(optimizer.parameters)
                     self._sample(

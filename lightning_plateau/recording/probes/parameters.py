@@ -1,4 +1,4 @@
-"""How far an update moved each parameter."""
+"""How far an update moved each parameter, and how far its units differ."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lightning_plateau.recording.probes.gradients import stacked, tensor_norms
 from lightning_plateau.recording.probes.sampling import spread
 
 SAMPLE = 2048
+UNITS = 16
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -44,3 +45,30 @@ def update_ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
     size = stacked(tensor_norms(before))
     ratio = moved / size
     return torch.where((moved == 0) & (size == 0), torch.zeros_like(ratio), ratio)
+
+
+def unit_differences(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return how far the units of each parameter differ, 0-d float32, without waiting.
+
+    A unit is a slice along dimension 0: a row of a linear layer, a filter of a convolution. Up to
+    16 of them, evenly spaced, are compared with the first one at up to 2,048 places. The largest
+    difference is given over the largest magnitude; 0 where all are zero. NaN where there is no
+    second unit, or no dimension that a unit extends in.
+
+    Example:
+        >>> same, other = torch.ones(3, 4), torch.tensor([[1.0, 2.0], [1.0, 4.0]])
+        >>> [float(value) for value in unit_differences([same, other, torch.zeros(3)])]
+        [0.0, 0.5, nan]
+    """
+    return [_unit_difference(local(parameter.detach())) for parameter in parameters]
+
+
+def _unit_difference(parameter: Tensor) -> Tensor:
+    if parameter.dim() < 2 or len(parameter) < 2 or parameter.numel() == 0:
+        return torch.full((), float("nan"), device=parameter.device)
+    every = max(1, len(parameter) // UNITS)
+    units = parameter[::every].flatten(1)
+    units = units[:, :: -(-units.shape[1] // SAMPLE)]
+    units = units.abs() if units.is_complex() else units
+    apart = (units - units[:1]).abs().amax().float()
+    return torch.where(apart == 0, torch.zeros_like(apart), apart / units.abs().amax().float())

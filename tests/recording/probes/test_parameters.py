@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 
-from lightning_plateau.recording.probes.parameters import SAMPLE, sample_elements, update_ratios
+from lightning_plateau.recording.probes.parameters import (
+    SAMPLE,
+    sample_elements,
+    unit_differences,
+    update_ratios,
+)
 
 
 def test_samples_are_bounded_copies() -> None:
@@ -50,3 +55,26 @@ def test_never_read_the_device() -> None:
     parameters = [torch.ones(5000, device="meta"), torch.ones((), device="meta")]
     before = sample_elements(parameters)
     assert update_ratios(before, sample_elements(parameters)).is_meta
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [
+        (torch.full((100, 7), 0.3), 0.0),
+        (torch.zeros(4, 3, 2, 2), 0.0),
+        (torch.arange(4.0).expand(5, 4), 0.0),
+        (torch.tensor([[2.0], [-2.0]]), 2.0),
+        (torch.ones(3, 2, dtype=torch.bfloat16), 0.0),
+        (torch.ones(1, 8), math.nan),
+        (torch.ones(8), math.nan),
+        (torch.ones(2, 0), math.nan),
+    ],
+)
+def test_units_that_differ(weight: torch.Tensor, expected: float) -> None:
+    (difference,) = unit_differences([weight])
+    assert float(difference) == pytest.approx(expected, nan_ok=True)
+
+
+def test_unit_differences_never_read_the_device() -> None:
+    weights = [torch.ones(50, 5000, device="meta"), torch.ones(3, device="meta")]
+    assert all(difference.is_meta for difference in unit_differences(weights))
