@@ -1,4 +1,4 @@
-"""The command ``lightning-plateau``: check, demo, explain, rules, diagnose, report."""
+"""The command ``lightning-plateau``: arguments in, answers and exit codes out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning_plateau import __version__
+from lightning_plateau import __version__, remedies
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.plain import to_plain
 from lightning_plateau.diagnosis import diagnose
+from lightning_plateau.report.comparison import compare, comparison
 from lightning_plateau.report.console import show, width
-from lightning_plateau.report.explanation import explain_rule, facts, find_rule, rule_table
-from lightning_plateau.report.html import REPORT_FILE, save_report
+from lightning_plateau.report.document import document
+from lightning_plateau.report.explanation import (
+    explain_remedy,
+    explain_rule,
+    facts,
+    find_rule,
+    remedy_facts,
+    remedy_table,
+    rule_table,
+)
+from lightning_plateau.report.html import REPORT_FILE, run_name, save_report
+from lightning_plateau.report.phrases import wrapped
 from lightning_plateau.report.plots import save_overview
 from lightning_plateau.report.saved_run import SavedRun, read_run
 from lightning_plateau.report.terminal import full_report, summary
@@ -29,17 +40,52 @@ DESCRIPTION = "Find out why a training loss does not go down: diagnose a run, lo
 EXAMPLES = """\
 examples:
   lightning-plateau demo                                  break a real training and watch it mended
-  lightning-plateau demo --fault softmax-before-cross-entropy
   lightning-plateau check my_project.model:LitModel --data my_project.data:Data
-  lightning-plateau check config.yaml                     what LightningCLI would train
-  lightning-plateau diagnose lightning_logs/version_0/plateau
-  lightning-plateau report lightning_logs/version_0/plateau --html
+  lightning-plateau diagnose lightning_logs/version_0
+  lightning-plateau report lightning_logs/version_0 --html
   lightning-plateau explain LP301
 
 exit codes:
   0  healthy, or the command did what was asked
   1  check or diagnose found a fault of severity warning or error
   2  the command was used wrongly, or a file is missing or unreadable
+"""
+DEMO_EXAMPLES = """\
+examples:
+  lightning-plateau demo --fault list
+  lightning-plateau demo --fault softmax-before-cross-entropy --out demo
+  lightning-plateau demo --policy observe --seed 3
+"""
+CHECK_EXAMPLES = """\
+examples:
+  lightning-plateau check my_project.model:LitModel --data my_project.data:Data
+  lightning-plateau check config.yaml                             what LightningCLI would train
+"""
+DIAGNOSE_EXAMPLES = """\
+examples:
+  lightning-plateau diagnose lightning_logs/version_0             a run that PlateauCallback watched
+  lightning-plateau diagnose lightning_logs/version_0/metrics.csv one that only a logger watched
+  lightning-plateau diagnose runs/tensorboard --json | jq .findings[].code
+"""
+REPORT_EXAMPLES = """\
+examples:
+  lightning-plateau report lightning_logs/version_0
+  lightning-plateau report lightning_logs/version_0 --html        one page, report.html in the run
+  lightning-plateau report lightning_logs/version_0 --plot run.svg
+  lightning-plateau report lightning_logs/version_0 lightning_logs/version_1      what differs
+"""
+EXPLAIN_EXAMPLES = """\
+examples:
+  lightning-plateau explain LP301
+  lightning-plateau explain flat-loss
+  lightning-plateau explain clip-gradients
+"""
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+"""How each shell completes the name of a file, in the words of shtab."""
+COMPLETION_EXAMPLES = """\
+examples:
+  lightning-plateau completion bash > ~/.local/share/bash-completion/completions/lightning-plateau
+  lightning-plateau completion zsh  > ~/.zfunc/_lightning-plateau
 """
 
 
@@ -49,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: Arguments; those of the process by default.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         return int(arguments.command(arguments))
     except _Usage as error:
@@ -74,20 +120,51 @@ def _checked(*kinds: type[Exception]) -> Iterator[None]:
         raise _Usage(error) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+# -- arguments ------------------------------------------------------------------------------------
+
+
+def parser(*, completing: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line.
+
+    Args:
+        completing: Whether it is to offer the names of rules and remedies, not to judge them.
+    """
+    made = argparse.ArgumentParser(
         "lightning-plateau",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_check(commands)
+    _add_diagnose(commands)
+    _add_report(commands)
+    _add_catalogues(commands, completing=completing)
+    return made
 
-    demo = commands.add_parser(
-        "demo", help="train on real images with a planted fault, and mend it"
+
+def _command(commands: Any, name: str, run: Any, help_: str, epilog: str = "") -> Any:
+    command = commands.add_parser(
+        name,
+        help=help_,
+        description=f"{help_[:1].upper()}{help_[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    demo.set_defaults(command=_demo)
+    command.set_defaults(command=run)
+    return command
+
+
+def _add_demo(commands: Any) -> None:
+    demo = _command(
+        commands,
+        "demo",
+        _demo,
+        "train on real images with a planted fault, and mend it",
+        DEMO_EXAMPLES,
+    )
     demo.add_argument(
         "--fault", default="learning-rate-too-high", help="the fault; `list` lists them"
     )
@@ -98,24 +175,51 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--out", type=Path, help="folder; default ./plateau-demo/FAULT")
 
-    _add_check(commands)
 
-    explain = commands.add_parser("explain", help="explain a rule")
-    explain.set_defaults(command=_explain)
-    explain.add_argument("rule", metavar="CODE|NAME", help="LP301, or exploding-gradients")
-
-    rules = commands.add_parser("rules", help="list all rules")
-    rules.set_defaults(command=_rules)
-    rules.add_argument("--json", action="store_true", help="as JSON")
-
-    diagnosis = commands.add_parser(
-        "diagnose", help="diagnose a saved run; exit code 1 if it is sick"
+def _add_check(commands: Any) -> None:
+    checked = _command(
+        commands,
+        "check",
+        _check,
+        "check a training before it is begun; exit code 1 if something is wrong",
+        CHECK_EXAMPLES,
     )
-    diagnosis.set_defaults(command=_diagnose)
-    diagnosis.add_argument("--json", action="store_true", help="as JSON")
+    checked.add_argument(
+        "module",
+        metavar="MODULE",
+        help="pkg.module:LitModel, a class, function or instance; or a LightningCLI configuration",
+    )
+    checked.add_argument("--data", metavar="DATA", help="pkg.module:Data, a datamodule or a loader")
+    checked.add_argument(
+        "--steps", type=_at_least_one, default=200, help="optimizer steps of the short training"
+    )
+    checked.add_argument("--json", action="store_true", help="as JSON")
 
-    report = commands.add_parser("report", help="report what was found and done in a saved run")
-    report.set_defaults(command=_report)
+
+def _add_diagnose(commands: Any) -> None:
+    diagnosis = _command(
+        commands,
+        "diagnose",
+        _diagnose,
+        "diagnose a saved run; exit code 1 if it is sick",
+        DIAGNOSE_EXAMPLES,
+    )
+    diagnosis.add_argument(
+        "run",
+        metavar="RUN",
+        help="log folder of the run, or history.npz; or metrics.csv or event folder of a logger",
+    ).complete = FILES
+    _add_output(diagnosis)
+
+
+def _add_report(commands: Any) -> None:
+    report = _command(
+        commands,
+        "report",
+        _report,
+        "report what was found and done in a saved run, or how several differ",
+        REPORT_EXAMPLES,
+    )
     report.add_argument(
         "--plot",
         nargs="?",
@@ -132,27 +236,40 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the report as one HTML page; a bare name lands in the run's folder",
     )
-    for command in (diagnosis, report):
-        command.add_argument("run", metavar="RUN", help="plateau folder or history.npz of the run")
-        command.add_argument("--all", action="store_true", help="every finding, in full")
-    return parser
+    report.add_argument(
+        "run", metavar="RUN", nargs="+", help="log folder of a run, as for diagnose; or of several"
+    ).complete = FILES
+    _add_output(report)
 
 
-def _add_check(commands: Any) -> None:
-    checked = commands.add_parser(
-        "check", help="check a training before it is begun; exit code 1 if something is wrong"
+def _add_output(command: Any) -> None:
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--all", action="store_true", help="every finding, in full")
+    form.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_catalogues(commands: Any, *, completing: bool) -> None:
+    explain = _command(
+        commands, "explain", _explain, "explain a rule or a remedy", EXPLAIN_EXAMPLES
     )
-    checked.set_defaults(command=_check)
-    checked.add_argument(
-        "module",
-        metavar="MODULE",
-        help="pkg.module:LitModel, a class, function or instance; or a LightningCLI configuration",
+    subject = explain.add_argument(
+        "subject", metavar="CODE|NAME", help="LP301, or exploding-gradients"
     )
-    checked.add_argument("--data", metavar="DATA", help="pkg.module:Data, a datamodule or a loader")
-    checked.add_argument(
-        "--steps", type=_at_least_one, default=200, help="optimizer steps of the short training"
+    if completing:
+        known = [name for rule in catalogue() for name in (rule.code, rule.name)]
+        subject.choices = [*known, *remedies.by_name()]
+    rules = _command(commands, "rules", _rules, "list all rules")
+    cures = _command(commands, "remedies", _remedies, "list all remedies, the safest first")
+    for command in (explain, rules, cures):
+        command.add_argument("--json", action="store_true", help="as JSON")
+    completion = _command(
+        commands,
+        "completion",
+        _completion,
+        "print what makes a shell complete this command",
+        COMPLETION_EXAMPLES,
     )
-    checked.add_argument("--json", action="store_true", help="as JSON")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
 
 def _at_least_one(text: str) -> int:
@@ -161,6 +278,9 @@ def _at_least_one(text: str) -> int:
             f"expected a whole number of at least 1, but received {text!r}"
         )
     return int(text)
+
+
+# -- commands -------------------------------------------------------------------------------------
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -198,7 +318,7 @@ def _check(arguments: argparse.Namespace) -> int:
             progress_bar=not arguments.json and sys.stderr.isatty(),
         )
     if arguments.json:
-        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        _print_json(found.to_dict())
     else:
         show(found.text(width()))
     return HEALTHY if found.ok else FAULT_FOUND
@@ -211,28 +331,63 @@ def _as_data(data: Any) -> dict[str, Any]:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    with _checked(LookupError):
-        rule = find_rule(arguments.rule, catalogue())
-    show(explain_rule(rule, width=width()))
+    rules, wanted = catalogue(), arguments.subject.strip().lower()
+    remedy = remedies.by_name().get(wanted)
+    if remedy is not None:
+        about: Any = remedy_facts(remedy, rules)
+        text = explain_remedy(remedy, rules, width=width())
+    else:
+        with _checked(LookupError):
+            rule = find_rule(wanted, rules, remedies.by_name())
+        about, text = facts(rule), explain_rule(rule, width=width())
+    if arguments.json:
+        _print_json({**about, "text": text})
+    else:
+        show(text)
     return HEALTHY
 
 
 def _rules(arguments: argparse.Namespace) -> int:
     if arguments.json:
-        print(json.dumps([facts(rule) for rule in catalogue()], indent=2))
+        _print_json([facts(rule) for rule in catalogue()])
     else:
         show(rule_table(catalogue(), width=width()))
     return HEALTHY
 
 
+def _remedies(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        _print_json([remedy_facts(remedy, catalogue()) for remedy in remedies.catalogue()])
+    else:
+        show(remedy_table(remedies.catalogue(), width=width()))
+    return HEALTHY
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    try:
+        import shtab
+    except ImportError as error:
+        raise _Usage(
+            "completion needs shtab, which is not installed: "
+            "pip install 'lightning-plateau[completion]'"
+        ) from error
+    print(shtab.complete(parser(completing=True), shell=arguments.shell))
+    return HEALTHY
+
+
 def _diagnose(arguments: argparse.Namespace) -> int:
-    with _checked(OSError, ValueError):
-        run = read_run(arguments.run)
+    run = _read(arguments.run)
     findings = diagnose(run.history)
     sick = any(finding.severity is not Severity.INFO for finding in findings)
     if arguments.json:
-        document = {"healthy": not sick, "steps": run.history.step, "findings": to_plain(findings)}
-        print(json.dumps(document, indent=2, allow_nan=False))
+        _print_json(
+            {
+                "healthy": not sick,
+                "steps": run.history.step,
+                "findings": to_plain(findings),
+                "read_from": dict(run.names),
+            }
+        )
     else:
         # A diagnosis judges the run alone; what was done about it is in the report.
         _tell(run, findings, Journal(), every=arguments.all)
@@ -240,18 +395,43 @@ def _diagnose(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    with _checked(OSError, ValueError):
-        run = read_run(arguments.run)
-    _tell(run, run.findings, run.journal, every=arguments.all)
+    if len(arguments.run) > 1:
+        return _compare(arguments)
+    run = _read(arguments.run[0])
+    if arguments.json:
+        _print_json(document(run))
+    else:
+        _tell(run, run.findings, run.journal, every=arguments.all)
+    written = []
     if arguments.plot is not None:
         with _checked(ImportError, OSError, ValueError):
-            written = save_overview(_placed(run, arguments.plot), run.history, run.journal)
-        show(f"{'plot':<10}{written}")
+            path = _placed(run, arguments.plot)
+            written.append(("plot", save_overview(path, run.history, run.journal)))
     if arguments.html is not None:
         with _checked(ImportError, OSError):
-            page = save_report(_placed(run, arguments.html), run.findings, run.journal, run.history)
-        show(f"{'page':<10}{page}")
+            path = _placed(run, arguments.html)
+            written.append(("page", save_report(path, run.findings, run.journal, run.history)))
+    for label, path in () if arguments.json else written:
+        show(f"{label:<10}{path}")
     return HEALTHY
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    if arguments.plot is not None or arguments.html is not None or arguments.all:
+        raise _Usage("--plot, --html and --all show one run; name one, or leave them out")
+    runs = [_read(path) for path in arguments.run]
+    if arguments.json:
+        rows = [{"name": r.name, "values": r.values, "differs": r.differs} for r in compare(runs)]
+        _print_json({"runs": arguments.run, "rows": rows})
+    else:
+        names = [run_name(run.folder) for run in runs]
+        show(comparison(names, runs, width=width()))
+    return HEALTHY
+
+
+def _read(path: str) -> SavedRun:
+    with _checked(OSError, ValueError):
+        return read_run(path)
 
 
 def _placed(run: SavedRun, path: Path) -> Path:
@@ -263,3 +443,10 @@ def _tell(run: SavedRun, findings: tuple[Finding, ...], journal: Journal, *, eve
         show(full_report(findings, journal, run.history, width=width()))
     else:
         show(summary(findings, journal, run.history, run.files, width=width()))
+    if run.names:
+        read = ", ".join(f"{tag} from {name}" for tag, name in run.names.items())
+        show("\n".join(wrapped(f"{read}; the rest was not logged", width(), label="read      ")))
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, allow_nan=False))

@@ -129,3 +129,114 @@ def test_it_runs_as_a_module():
         [sys.executable, "-m", "lightning_plateau", "--version"], capture_output=True, check=True
     )
     assert done.stdout.startswith(b"lightning-plateau ")
+
+
+# -- JSON, remedies, several runs, runs of others -------------------------------------------------
+
+
+def test_every_command_that_answers_can_answer_in_strict_json(run_of, tmp_path, capsys):
+    run = run_of(FLAT)
+    for command in (
+        ["rules"],
+        ["remedies"],
+        ["explain", "LP401"],
+        ["explain", "clip-gradients"],
+        ["diagnose", run],
+        ["report", run],
+        ["report", run, run],
+    ):
+        main([*command, "--json"])
+        assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+
+
+def test_report_as_json_has_the_verdict(run_of, capsys):
+    assert main(["report", run_of(FLAT), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["health"] == "sick"
+    assert said["advice"][0]["code"] == "LP401"
+
+
+def test_remedies_are_listed_and_explained(capsys):
+    assert main(["remedies"]) == 0
+    assert capsys.readouterr().out.startswith("safe    ")
+    assert main(["explain", "clip-gradients"]) == 0
+    assert "answers  LP301" in capsys.readouterr().out
+
+
+def test_several_runs_are_compared(tmp_path, capsys):
+    for name, made in (("flat", FLAT), ("falling", FALLING)):
+        (tmp_path / name).mkdir()
+        made.save(tmp_path / name / "history.npz")
+    runs = [str(tmp_path / "flat"), str(tmp_path / "falling")]
+    assert main(["report", *runs]) == 0
+    said = capsys.readouterr().out
+    assert "≠ verdict" in said
+    assert "2. falling" in said
+    assert main(["report", *runs, "--html"]) == 2
+    assert "name one, or leave them out" in capsys.readouterr().err
+
+
+def test_a_run_that_never_had_the_plugin_is_diagnosed_from_its_csv(tmp_path, capsys):
+    path = tmp_path / "metrics.csv"
+    rows = [f"{10 * row},{2.303 + 0.01 * np.sin(row)}" for row in range(100)]
+    path.write_text("\n".join(["step,train_loss", *rows]))
+    assert main(["diagnose", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert "LP401 flat-loss" in said
+    assert "read      loss/train from train_loss" in said
+    assert main(["report", str(tmp_path), "--html"]) == 0
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["history.npz", "journal.jsonl", "metrics.csv"])
+@pytest.mark.parametrize("damage", ["empty", "noise", "cut", "json"])
+def test_damaged_files_are_a_message_and_exit_code_2(name, damage, tmp_path, capsys):
+    FLAT.save(tmp_path / "history.npz")
+    written = Journal(tmp_path / "journal.jsonl")
+    for record in (TOO_HIGH, DECAY, KEPT):
+        written.append(record)
+    written.close()
+    path = tmp_path / name
+    if name == "metrics.csv":
+        (tmp_path / "history.npz").unlink()
+        path.write_text("step,loss\n" + "0,1.0\n" * 50)
+    whole = path.read_bytes()
+    noise = bytes(np.random.default_rng(0).integers(0, 256, 500, dtype=np.uint8))
+    path.write_bytes(
+        {"empty": b"", "noise": noise, "cut": whole[: len(whole) // 2], "json": b'{"a": 1}\n'}[
+            damage
+        ]
+    )
+    for command in ("diagnose", "report"):
+        code = main([command, str(tmp_path)])
+        said = capsys.readouterr()
+        # A journal or table that was cut off, or is empty, is one of a run that crashed.
+        crashed = name != "history.npz" and damage in {"empty", "cut"}
+        assert code == 2 or crashed, said.out
+        if code == 2:
+            assert said.err.startswith("lightning-plateau: ")
+            assert str(tmp_path) in said.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_shells_can_complete(shell, capsys):
+    pytest.importorskip("shtab", reason="shtab is not installed")
+    assert main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert "lightning-plateau" in said
+    assert "flat-loss" in said
+
+
+def test_without_shtab_the_error_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == 2
+    assert "lightning-plateau[completion]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["check", "demo", "diagnose", "report", "explain", "completion"]
+)
+def test_the_help_of_each_command_has_examples(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"examples:\n  lightning-plateau {command} " in capsys.readouterr().out

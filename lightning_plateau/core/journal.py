@@ -149,10 +149,13 @@ class Journal:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If a line before the last is not a journal line.
+            ValueError: If the file is no text, or a line before the last is not a journal line.
         """
         journal = cls()
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        try:
+            lines = Path(path).read_text(encoding="utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"expected a journal of JSON lines at {path}, but {error}") from error
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.remedy import Verdict
 from lightning_plateau.core.signal import SKIPPED_STEPS
 from lightning_plateau.diagnosis import diagnose_since
+from lightning_plateau.report.logged_run import (
+    EVENT_FILES,
+    METRICS_FILE,
+    logged_files,
+    read_logged,
+)
 
 HISTORY_FILE = "history.npz"
 JOURNAL_FILE = "journal.jsonl"
@@ -29,12 +36,14 @@ class SavedRun:
         history: What was recorded.
         journal: What happened; empty where there is no journal.
         files: The files that were read.
+        names: For a run that was read from a logger's files: what each signal was called there.
     """
 
     folder: Path
     history: History
     journal: Journal = field(default_factory=Journal)
     files: tuple[Path, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -56,12 +65,17 @@ def read_run(path: str | os.PathLike[str]) -> SavedRun:
     """Read a run.
 
     Args:
-        path: The run's plateau folder, the log folder above it, or a history file.
+        path: The run's plateau folder, the log folder above it, or a history file; of a run that
+            never had the plugin, the folder of its CSVLogger or TensorBoardLogger, or their file.
 
     Raises:
         FileNotFoundError: If no history is there; the message says where it was looked for.
         ValueError: If a file is there and is no history or journal of ours.
     """
+    logged = logged_files(Path(path))
+    if logged and (Path(path).is_file() or not _has_history(Path(path))):
+        read = read_logged(logged)
+        return SavedRun(logged[0].parent, read.history, files=read.files, names=read.names)
     history = _history_file(Path(path))
     journal = history.with_name(JOURNAL_FILE)
     there = journal.is_file()
@@ -73,13 +87,20 @@ def read_run(path: str | os.PathLike[str]) -> SavedRun:
     )
 
 
+def _candidates(path: Path) -> tuple[Path, Path]:
+    return path / HISTORY_FILE, path / "plateau" / HISTORY_FILE
+
+
+def _has_history(path: Path) -> bool:
+    return any(candidate.is_file() for candidate in _candidates(path))
+
+
 def _history_file(path: Path) -> Path:
     if path.is_file() and path.name != JOURNAL_FILE:
         return path
     if path.is_file():
         path = path.parent
-    candidates = (path / HISTORY_FILE, path / "plateau" / HISTORY_FILE)
-    for candidate in candidates:
+    for candidate in _candidates(path):
         if candidate.is_file():
             return candidate
     if not path.exists():
@@ -87,6 +108,7 @@ def _history_file(path: Path) -> Path:
             f"expected a run's plateau folder or its {HISTORY_FILE}, but there is no {path}"
         )
     raise FileNotFoundError(
-        f"expected {HISTORY_FILE} in {path}, but it is not there. PlateauCallback writes it when a "
-        "fit ends, into the folder plateau/ below the log folder"
+        f"expected {HISTORY_FILE} in {path}, or {METRICS_FILE} or {EVENT_FILES} of a logger, but "
+        "they are not there. PlateauCallback writes its history when a fit ends, into the folder "
+        "plateau/ below the log folder"
     )
