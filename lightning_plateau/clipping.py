@@ -14,7 +14,7 @@ SPIKE = 4.0
 WIDEST = 1e3
 
 
-def usual_norm(history: History) -> float | None:
+def usual_norm(history: History, quantile: float = 0.5) -> float | None:
     """Return the median of the recent gradient norms that are sound; None where nothing is usual.
 
     Norms are recorded before clipping, so a limit that follows them does not pull itself down.
@@ -23,6 +23,7 @@ def usual_norm(history: History) -> float | None:
 
     Args:
         history: What was recorded.
+        quantile: Which quantile of them, instead of the median.
 
     Example:
         >>> from lightning_plateau.testing import history
@@ -38,5 +39,5 @@ def usual_norm(history: History) -> float | None:
     sound = norms[np.isfinite(norms) & (norms > 0.0) & ~(scores > SPIKE)]
     if len(sound) < LEAST:
         return None
-    low, middle, high = np.quantile(sound[-RECENT:], (0.1, 0.5, 0.9))
+    low, middle, high = np.quantile(sound[-RECENT:], (0.1, quantile, 0.9))
     return float(middle) if high < WIDEST * low else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_plateau.gradient_scaling import device_factors, host_factors
 from lightning_plateau.optimizers import OptimizerAdapter
 from lightning_plateau.running_statistics import RunningStatistics
 
@@ -25,6 +26,15 @@ class GuardSettings:
         clip_norm: Largest L2 norm of all gradients of an optimizer; larger ones are scaled down.
         clip_share: Share of the usual norm that ``clip_norm`` is set to anew at each drain; None
             where ``clip_norm`` stays.
+        clip_quantile: Quantile of the recent norms that counts as the usual one.
+        clip_value: Largest magnitude of an element of a gradient; larger ones are cut off.
+        clip_by_group: Whether ``clip_norm`` is that of a parameter group, in proportion to the root
+            of its size, instead of the whole optimizer.
+        normalize: Scale the gradients *to* ``normal_norm``: ``"all"`` together, or ``"layer"`` so
+            that each has an equal part of it.
+        normal_norm: That norm.
+        replace_non_finite: Set what is NaN or infinite in the gradients to zero, in place of
+            skipping the step.
         wait_for_device: Whether the host may read one flag a step where an optimizer on an
             accelerator is not fused. Without it such a step cannot be skipped.
     """
@@ -32,11 +42,30 @@ class GuardSettings:
     skip_non_finite: bool = False
     clip_norm: float | None = None
     clip_share: float | None = None
+    clip_quantile: float = 0.5
+    clip_value: float | None = None
+    clip_by_group: bool = False
+    normalize: Literal["all", "layer"] | None = None
+    normal_norm: float = 1.0
+    replace_non_finite: bool = False
     wait_for_device: bool = True
 
     def __post_init__(self) -> None:
-        if self.clip_norm is not None and not 0.0 < self.clip_norm < float("inf"):
-            raise ValueError(f"clip_norm must be a positive finite number, but is {self.clip_norm}")
+        for name in ("clip_norm", "clip_value", "normal_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < float("inf"):
+                raise ValueError(f"{name} must be a positive finite number, but is {value}")
+
+    @property
+    def watches_steps(self) -> bool:
+        """Whether a step is looked at before it is made."""
+        limits = self.clip_norm is not None or self.clip_value is not None
+        return limits or self.skip_non_finite or self.replace_non_finite or bool(self.normalize)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether running statistics are remembered, to be put back after a step not finite."""
+        return self.skip_non_finite or self.replace_non_finite
 
 
 class Guard:
@@ -64,7 +93,7 @@ class Guard:
 
     def before_batch(self, first_of_window: bool) -> None:
         """Remember the running statistics, at the first micro-batch of an accumulation window."""
-        if self.settings.skip_non_finite and first_of_window:
+        if self.settings.keeps_statistics and first_of_window:
             self._statistics.save()
 
     def before_step(self, adapter: OptimizerAdapter, norms: Tensor | None) -> None:
@@ -75,7 +104,7 @@ class Guard:
             norms: Unscaled L2 norms of its gradients, ``[k]`` on the device; None without any.
         """
         settings = self.settings
-        if norms is None or not (settings.skip_non_finite or settings.clip_norm is not None):
+        if norms is None or not settings.watches_steps:
             return
         if adapter.obstacle("clip") is not None:
             return
@@ -88,25 +117,34 @@ class Guard:
     def _decide_on_host(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
         # `numpy()` shares the memory of a CPU tensor; `cpu()` is what waits for an accelerator.
         values = (norms if norms.device.type == "cpu" else norms.cpu()).numpy()
-        total = float(np.sqrt(np.square(values, dtype=np.float64).sum()))
-        finite = bool(np.isfinite(values).all())
-        limit = self.settings.clip_norm
-        if not finite:
-            if self.settings.skip_non_finite and adapter.obstacle("skip") is None:
+        settings = self.settings
+        if not bool(np.isfinite(values).all()):
+            if settings.replace_non_finite:
+                adapter.replace_non_finite()
+                self._statistics.restore()
+            elif settings.skip_non_finite and adapter.obstacle("skip") is None:
                 adapter.drop_gradients()
                 self._stepped.append((adapter, True))
-        elif limit is not None and total > limit:
-            adapter.scale_gradients(limit / total)
+            return
+        factors = host_factors(settings, values.astype(np.float64), adapter.gradient_groups)
+        if factors is not None:
+            adapter.scale_gradients(factors)
+        if settings.clip_value is not None:
+            adapter.clip_elements(settings.clip_value)
 
     def _decide_on_device(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
         finite = torch.isfinite(norms).all()
-        limit = self.settings.clip_norm
-        if limit is not None:
-            total = torch.linalg.vector_norm(norms)
-            clipped = limit / total.clamp_min(limit)
+        settings = self.settings
+        factors = device_factors(settings, norms, adapter.gradient_groups)
+        if factors is not None:
             # Clipping by a norm that is not finite would spoil the gradients that are.
-            adapter.scale_gradients(torch.where(finite & torch.isfinite(total), clipped, 1.0))
-        if self.settings.skip_non_finite and adapter.fused:
+            adapter.scale_gradients(torch.where(finite & torch.isfinite(factors), factors, 1.0))
+        if settings.clip_value is not None:
+            adapter.clip_elements(settings.clip_value)
+        if settings.replace_non_finite:
+            adapter.replace_non_finite()
+            self._statistics.restore_where((~finite).float())
+        elif settings.skip_non_finite and adapter.fused:
             self._skip_on_device(adapter, (~finite).float())
 
     def _skip_on_device(self, adapter: OptimizerAdapter, flag: Tensor) -> None:

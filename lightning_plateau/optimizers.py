@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -133,21 +133,57 @@ class OptimizerAdapter:
         for parameter in self._parameters():
             parameter.grad = None
 
-    def scale_gradients(self, coefficient: Tensor | float) -> None:
-        """Multiply every gradient by ``coefficient`` in place.
+    @property
+    def gradient_groups(self) -> list[int]:
+        """The parameter group of each gradient that is present, in order."""
+        return [
+            place
+            for place, group in enumerate(self.optimizer.param_groups)
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+
+    def scale_gradients(self, factors: Tensor | float | Sequence[float]) -> None:
+        """Multiply the gradients by ``factors`` in place.
 
         Args:
-            coefficient: A number, or a 0-d tensor on the device, which is not waited for.
+            factors: One number for all, or one for each gradient that is present: a sequence, or a
+                tensor on the device (0-d or ``[k]``), which is not waited for.
         """
-        buckets: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for parameter in self._parameters():
-            if parameter.grad is not None:
-                gradient = _values(parameter.grad)
-                buckets.setdefault((gradient.device, gradient.dtype), []).append(gradient)
-        for (device, _), gradients in buckets.items():
-            if isinstance(coefficient, Tensor):
-                coefficient = coefficient.to(device, non_blocking=True)
-            torch._foreach_mul_(gradients, coefficient)
+        several: list[Any] | None = list(factors) if isinstance(factors, Sequence) else None
+        if isinstance(factors, Tensor) and factors.dim() == 1:
+            several = list(factors.unbind())
+        buckets: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, Any]]] = {}
+        for position, gradient in enumerate(self._gradients()):
+            factor = factors if several is None else several[position]
+            buckets.setdefault((gradient.device, gradient.dtype), []).append((gradient, factor))
+        for (device, dtype), pairs in buckets.items():
+            gradients, own = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+            if isinstance(own[0], Tensor):
+                own = [factor.to(device, dtype, non_blocking=True) for factor in own]
+            if several is None:
+                torch._foreach_mul_(gradients, own[0])
+            else:
+                torch._foreach_mul_(gradients, own)
+
+    def clip_elements(self, limit: float) -> None:
+        """Cut off what is larger than ``limit`` in the unscaled gradients, in place."""
+        scale = self.gradient_scale
+        for gradient in self._gradients():
+            if scale is None:
+                gradient.clamp_(-limit, limit)
+            else:
+                bound = (limit * scale).to(gradient)
+                torch.maximum(torch.minimum(gradient, bound), -bound, out=gradient)
+
+    def replace_non_finite(self) -> None:
+        """Set what is NaN or infinite in the gradients to zero, in place."""
+        for gradient in self._gradients():
+            gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+
+    def _gradients(self) -> Iterable[Tensor]:
+        """The tensors that hold the values of the gradients that are present."""
+        return (_values(p.grad) for p in self._parameters() if p.grad is not None)
 
     @property
     def learning_rates(self) -> tuple[float, ...]:

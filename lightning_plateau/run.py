@@ -171,8 +171,8 @@ class Run:
     def refresh(self, history: History) -> None:
         """Take what was recorded since, and let an adaptive limit of clipping follow it."""
         self.history = history
-        share = self.guard.settings.clip_share
-        usual = None if share is None else usual_norm(history)
+        share, quantile = self.guard.settings.clip_share, self.guard.settings.clip_quantile
+        usual = None if share is None else usual_norm(history, quantile)
         if share is not None and usual is not None:
             self.guard.settings = replace(self.guard.settings, clip_norm=share * usual)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from lightning_plateau.clipping import usual_norm
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 
 CUSTOMARY = 1.0
-_SETTINGS = ("clip_norm", "clip_share")
+OUTSTANDING = 10.0
+_SETTINGS = ("clip_norm", "clip_share", "clip_quantile", "clip_value", "clip_by_group")
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,11 @@ class ClipGradients(Remedy):
 
     Args:
         limit: Largest L2 norm of all gradients of an optimizer; None derives it from the run.
-        share: Share of the usual norm that the derived limit is; at least 0.
+        share: Share of the usual norm that the derived limit is, above 0.
+        quantile: Quantile of the recent norms that counts as the usual one, between 0 and 1.
+        by: ``"norm"`` scales all gradients of an optimizer together; ``"group"`` those of each
+            parameter group; ``"value"`` cuts off single elements that are larger than ten times
+            the usual one, or than ``limit``.
 
     What it changes:
         From then on, gradients of an optimizer with a larger L2 norm than the limit are scaled down
@@ -56,6 +62,18 @@ class ClipGradients(Remedy):
 
     limit: float | None = None
     share: float = 1.0
+    quantile: float = 0.5
+    by: Literal["norm", "group", "value"] = "norm"
+
+    def __post_init__(self) -> None:
+        if self.by not in ("norm", "group", "value"):
+            raise ValueError(f"by must be 'norm', 'group' or 'value', but is {self.by!r}")
+        if not 0.0 < self.quantile < 1.0:
+            raise ValueError(f"quantile must be between 0 and 1, but is {self.quantile}")
+        for name in ("limit", "share"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive finite number, but is {value}")
 
     def obstacle(self, run: Any) -> str | None:
         """Return why gradients cannot or must not be clipped; None where they may."""
@@ -73,16 +91,26 @@ class ClipGradients(Remedy):
         """Begin to clip."""
         settings = run.guard.settings
         before = {name: getattr(settings, name) for name in _SETTINGS}
-        if self.limit is not None:
-            after = {"clip_norm": self.limit, "clip_share": None}
-        else:
-            usual = None if run.worthless else usual_norm(run.history)
-            if usual is None:
-                after = {"clip_norm": self.share * CUSTOMARY, "clip_share": None}
-            else:
-                after = {"clip_norm": self.share * usual, "clip_share": self.share}
+        usual = None if run.worthless else usual_norm(run.history, self.quantile)
+        norm = self.limit or self.share * (CUSTOMARY if usual is None else usual)
+        follows = self.limit is None and usual is not None and self.by != "value"
+        after = {
+            "clip_norm": None if self.by == "value" else norm,
+            "clip_share": self.share if follows else None,
+            "clip_quantile": self.quantile,
+            "clip_value": self._value(run, norm) if self.by == "value" else None,
+            "clip_by_group": self.by == "group",
+        }
         run.guard.settings = replace(settings, **after)
-        return Change({"clip_norm": before["clip_norm"]}, {"clip_norm": after["clip_norm"]}, before)
+        shown = "clip_value" if self.by == "value" else "clip_norm"
+        return Change({shown: before[shown]}, {shown: after[shown]}, before)
+
+    def _value(self, run: Any, norm: float) -> float:
+        """Return the largest element: ten times the root mean square of gradients of that norm."""
+        if self.limit is not None:
+            return self.limit
+        size = sum(p.numel() for adapter in run.adapters for p in adapter.parameters)
+        return OUTSTANDING * norm / math.sqrt(max(1, size))
 
     def revert(self, run: Any, change: Change) -> None:
         """Clip as before."""

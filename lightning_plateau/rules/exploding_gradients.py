@@ -82,7 +82,12 @@ class ExplodingGradients(Rule):
         "LP404",
         "LP706",
     )
-    remedies: ClassVar = ("clip-gradients", "decay-learning-rate", "roll-back")
+    remedies: ClassVar = (
+        "clip-gradients",
+        "decay-learning-rate",
+        "normalize-gradients",
+        "roll-back",
+    )
     why: ClassVar[str] = "one step moves the parameters further than all steps before it"
 
     recent_past: int = 50

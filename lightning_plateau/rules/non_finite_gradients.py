@@ -52,7 +52,13 @@ class NonFiniteGradients(Rule):
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (GRADIENT_NORM, GRADIENT_NORMS, LOSS)
     explains: ClassVar = ("LP203", "LP605")
-    remedies: ClassVar = ("skip-step", "decay-learning-rate", "roll-back", "stop-training")
+    remedies: ClassVar = (
+        "skip-step",
+        "replace-non-finite",
+        "decay-learning-rate",
+        "roll-back",
+        "stop-training",
+    )
     why: ClassVar[str] = "the step writes NaN into the parameters and the optimizer's moments"
 
     most_named: int = 3

@@ -92,7 +92,7 @@ class VanishingGradients(Rule):
     name: ClassVar[str] = "vanishing-gradients"
     requires: ClassVar = (GRADIENT_NORMS, PARAMETER_NORMS, UPDATE_RATIOS, LOSS)
     explains: ClassVar = ("LP401", "LP405", "LP802", "LP803", "LP807")
-    remedies: ClassVar = ("replace-activation", "reinitialize")
+    remedies: ClassVar = ("replace-activation", "reinitialize", "normalize-gradients")
     why: ClassVar[str] = "the first layers learn nothing, and the later ones see only noise of them"
 
     window: int = 50
