@@ -1,0 +1,151 @@
+"""Spikes: values far above what came before, for a short while."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_plateau.core.chance import untrained_loss
+from lightning_plateau.core.history import Floats, History, Series
+from lightning_plateau.core.signal import LEARNING_RATES, LOSS
+from lightning_plateau.core.statistics import log_ema_z_scores
+from lightning_plateau.core.trend import MAGNITUDE, finite_values, value_noise
+
+BLOCK = 25
+BEFORE = 4
+"""Rows of a block, and blocks that a spike is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """A run of values far above those before it.
+
+    Attributes:
+        step: Optimizer step at which it begins.
+        rows: Its length.
+        peak: Largest value.
+        before: Median of what came before it.
+    """
+
+    step: int
+    rows: int
+    peak: float
+    before: float
+
+
+def loss_spikes(series: Series, *, least_rows: int = 5, least_ratio: float = 2.0) -> list[Spike]:
+    """Return the spikes of a loss, in order.
+
+    A spike is a run of at least ``least_rows`` values, each above ``least_ratio`` times the median
+    of the hundred values before, above what is usually the largest of them by half, beyond six
+    times the noise, and by a twentieth of how far the loss has come down altogether. What stays up
+    for longer than a hundred steps is no spike, nor is what the beginning of a run has nothing
+    before to compare with.
+
+    Example:
+        >>> from lightning_plateau.core.signal import LOSS
+        >>> losses = np.concatenate([np.linspace(2, 1, 200), [4.0] * 8, np.ones(92)])
+        >>> loss_spikes(Series(LOSS, np.arange(300), losses))
+        [Spike(step=200, rows=8, peak=4.0, before=1.2487437185929648)]
+    """
+    finite = np.isfinite(series.values)
+    values = np.clip(series.values[finite], -MAGNITUDE, MAGNITUDE)
+    steps = series.steps[finite]
+    if len(values) <= BEFORE * BLOCK:
+        return []
+    medians, tops = _before(values)
+    start = float(np.median(values[:5]))
+    low = float(np.quantile(values, 0.05))
+    room = np.maximum.reduce(
+        [
+            (least_ratio - 1) * np.abs(medians),
+            1.5 * (tops - medians),
+            np.full(len(values), max(6 * value_noise(values), 0.05 * (start - low))),
+        ]
+    )
+    high = values > medians + room
+    return [
+        Spike(int(steps[a]), b - a, float(values[a:b].max()), float(medians[a]))
+        for a, b in _runs(high)
+        if least_rows <= b - a < BEFORE * BLOCK
+        # What stays up soon looks ordinary: it must have come down to where it was.
+        and (b == len(values) or np.median(values[b : b + 10]) <= medians[a] + room[a])
+    ]
+
+
+def norm_spikes(series: Series, *, least_ratio: float = 10.0, z_limit: float = 6.0) -> list[Spike]:
+    """Return the spikes of a gradient norm, in order; they last ten steps at most.
+
+    A spike is ``z_limit`` standard deviations above the recent past on a log scale, and
+    ``least_ratio`` times its median.
+
+    Example:
+        >>> from lightning_plateau.core.signal import GRADIENT_NORM
+        >>> norms = np.tile([1.0, 1.1, 0.9], 60)
+        >>> norms[150] = 90.0
+        >>> [spike.step for spike in norm_spikes(Series(GRADIENT_NORM, np.arange(180), norms))]
+        [150]
+    """
+    finite = np.isfinite(series.values) & (series.values > 0)
+    values, steps = np.minimum(series.values[finite], MAGNITUDE), series.steps[finite]
+    if len(values) <= BEFORE * BLOCK:
+        return []
+    medians, _ = _before(values)
+    high = (log_ema_z_scores(values, z_limit=z_limit) > z_limit) & (values > least_ratio * medians)
+    return [
+        Spike(int(steps[a]), b - a, float(values[a:b].max()), float(medians[a]))
+        for a, b in _runs(high)
+        if b - a <= 10
+    ]
+
+
+def at_a_raised_rate(history: History, step: int) -> bool:
+    """Whether the learning rate rose by half or more in the 25 steps up to ``step``."""
+    series = history[LEARNING_RATES]
+    rates = np.where(np.isfinite(series.values), series.values, -np.inf)
+    if not series.labels or not len(rates):
+        return False
+    largest = rates.max(axis=1)
+    now = largest[: np.searchsorted(series.steps, step, side="right")]
+    then = largest[: np.searchsorted(series.steps, step - BLOCK, side="right")]
+    return bool(len(now) and len(then) and now[-1] > 1.5 * then[-1])
+
+
+def held_up(history: History, first: Spike) -> bool:
+    """Whether the loss has not come down since ``first``, and had much further to go.
+
+    What lies below half of the loss of a model that has learned nothing may well be done.
+    """
+    values = finite_values(history[LOSS])
+    earlier = finite_values(history[LOSS].until(first.step))[-2 * BLOCK :]
+    untrained = untrained_loss(history)
+    if untrained is None or not len(earlier):
+        return False
+    now, before = float(np.median(values[-2 * BLOCK :])), float(np.median(earlier))
+    fall = max(0.05 * abs(before), 2 * value_noise(values) / len(earlier) ** 0.5)
+    return now > max(before - fall, untrained / 2) and untrained > 0
+
+
+def _before(values: Floats) -> tuple[Floats, Floats]:
+    """Return the median, and the usual largest value, of the four whole blocks before each value.
+
+    Both are 1e150 for the first values. A spike among the blocks does not make large values usual.
+    """
+    blocks = len(values) // BLOCK
+    table = values[: blocks * BLOCK].reshape(blocks, BLOCK)
+    middles, tops = np.median(table, axis=1), table.max(axis=1)
+    median, top = np.full(blocks + 1, MAGNITUDE), np.full(blocks + 1, MAGNITUDE)
+    windows = np.lib.stride_tricks.sliding_window_view
+    median[BEFORE:] = np.median(windows(middles, BEFORE), axis=1)
+    top[BEFORE:] = np.median(windows(tops, BEFORE), axis=1)
+    block_of = np.arange(len(values)) // BLOCK
+    return median[block_of], top[block_of]
+
+
+def _runs(high: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the beginnings and ends of the runs of true values."""
+    edges = np.diff(np.concatenate([[0], high.astype(np.int8), [0]]))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
