@@ -1,0 +1,247 @@
+"""LP504: the initial weights are off scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lightning_plateau.core.chance import chance_loss, untrained_loss
+from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.history import History
+from lightning_plateau.core.layers import computing
+from lightning_plateau.core.patience import patience
+from lightning_plateau.core.progress import progress
+from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import INITIAL_NORMS, LOSS, VALIDATION_LOSS
+from lightning_plateau.core.stages import Stage, stages
+from lightning_plateau.core.statistics import spearman
+from lightning_plateau.core.tape import (
+    ACTIVATIONS,
+    LINEAR_OPERATIONS,
+    LOSSES,
+    PASSING_OPERATIONS,
+    Operation,
+    Tape,
+)
+
+_JUDGED = frozenset({"linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "addmm"})
+_PRODUCTS = frozenset({"matmul", "mm", "addmm"})
+_SUMS = frozenset({"add", "iadd"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Gain:
+    """By what factor a layer scales its input, by the size of its first weights."""
+
+    weight: str
+    site: str
+    value: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class PoorInitialization(Rule):
+    """The weights began far too large or far too small.
+
+    What it detects:
+        In a run that is no better than guessing yet: layers whose first weights would scale a
+        signal by three and more each (the norm of the weights over the square root of the number of
+        units; sound initializations give 0.5 to 1.5), or by a tenth and less; or activations whose
+        spread on the first step grows or shrinks a thousandfold from layer to layer. Layers that a
+        normalization follows count for nothing, nor do residual branches, which may start small,
+        and outputs that are multiplied by something.
+
+    Why it matters:
+        What each layer does to the scale multiplies up over depth: outputs begin far too large, or
+        the signal and its gradient are lost on the way.
+
+    Example:
+        >>> from lightning_plateau.core.profile import ParameterFact, Profile
+        >>> from lightning_plateau.core.tape import Operand
+        >>> from lightning_plateau.testing import history
+        >>> def layer(index, given):
+        ...     weight = Operand("parameter", name=f"{index}.weight", shape=(64, 64))
+        ...     return Operation(index, "linear", f"{index}", (given, weight), (32, 64))
+        >>> relu = Operation(1, "relu", "act", (Operand("operation", 0),))
+        >>> calls = layer(0, Operand("batch", 0)), relu, layer(2, Operand("operation", 1))
+        >>> names = ("0.weight", "2.weight")
+        >>> facts = Profile(tuple(ParameterFact(name, name[0], (64, 64)) for name in names))
+        >>> norms = {INITIAL_NORMS: {name: [64.0] for name in names}}
+        >>> run = history(norms, loss=[250.0] * 60, profile=facts, tapes=[Tape(0, calls, root=2)])
+        >>> PoorInitialization().check(run).message
+        'the first weights are too large: 2 of 2 layers scale their input by 8 (typical layer)'
+
+    Remedies:
+        reinitialize gives every layer weights of the size that its activation needs.
+
+    Known limitations:
+        Says nothing of runs that were resumed, and takes no part in judging attention, recurrent
+        layers and embeddings. Pretrained weights are judged like others.
+
+    References:
+        Glorot and Bengio, 2010, Understanding the difficulty of training deep feedforward neural
+        networks (AISTATS). He et al., 2015, Delving Deep into Rectifiers (ICCV). Mishkin and
+        Matas, 2016, All you need is a good init (ICLR).
+    """
+
+    code: ClassVar[str] = "LP504"
+    name: ClassVar[str] = "poor-initialization"
+    needs_failure: ClassVar[bool] = False  # ``check`` itself asks whether anything was learned
+    requires: ClassVar = (INITIAL_NORMS, LOSS, VALIDATION_LOSS)
+    explains: ClassVar = (
+        "LP106",
+        "LP206",
+        "LP301",
+        "LP302",
+        "LP303",
+        "LP304",
+        "LP401",
+        "LP402",
+        "LP403",
+        "LP404",
+        "LP405",
+        "LP407",
+        "LP414",
+        "LP501",
+        "LP502",
+        "LP706",
+        "LP801",
+        "LP802",
+        "LP803",
+        "LP807",
+    )
+    remedies: ClassVar = ("reinitialize",)
+    why: ClassVar[str] = "what each layer does to the scale of its input multiplies up over depth"
+
+    large: float = 3.0
+    large_in_all: float = 20.0
+    small: float = 0.1
+    decades_in_all: float = 3.0
+    least_layers: int = 2
+    least_layers_of_depth: int = 4
+    least_order: float = 0.9
+    least_learned: float = 0.1
+    minimum_steps: int = 50
+
+    def check(self, history: History) -> Finding | None:
+        """Return the fault where first weights are off scale and nothing was learned since."""
+        tape = history.first_tape
+        if tape is None or tape.step != 0 or not self._failing(history):
+            return None
+        gains = _gains(history, tape)
+        large = [gain for gain in gains if gain.value >= self.large]
+        small = [gain for gain in gains if 0.0 < gain.value <= self.small]
+        enough = max(self.least_layers, -(-len(gains) // 2))
+        if len(large) >= enough and self._in_all(gains) >= math.log(self.large_in_all):
+            return self._report(history, gains, large, "large", self.large)
+        if len(small) >= enough:
+            return self._report(history, gains, small, "small", self.small)
+        return self._through_depth(history, gains)
+
+    def _failing(self, history: History) -> bool:
+        """Whether training, or what it brings in validation, is no better than guessing."""
+        chance, start = chance_loss(history), untrained_loss(history)
+        gone = progress(history[LOSS])
+        enough = max(self.minimum_steps, patience(history))
+        if start is None or not gone.rows or history.step < enough:
+            return False
+        if gone.now > start - self.least_learned * abs(start):
+            return True
+        validations = history[VALIDATION_LOSS].finite.values[-3:]
+        return chance is not None and len(validations) == 3 and bool(validations.min() > chance)
+
+    def _in_all(self, gains: Sequence[_Gain]) -> float:
+        """Return the logarithm of what the layers do to the scale together."""
+        return sum(math.log(gain.value) for gain in gains if gain.value > 0.0)
+
+    def _report(
+        self,
+        history: History,
+        gains: Sequence[_Gain],
+        off: Sequence[_Gain],
+        how: str,
+        limit: float,
+    ) -> Finding:
+        typical = float(np.median([gain.value for gain in off]))
+        return self.finding(
+            history,
+            0.8,
+            f"the first weights are too {how}: {len(off)} of {len(gains)} layers scale their "
+            f"input by {typical:.3g} (typical layer)",
+            evidence=tuple(
+                Evidence("‖W‖ over √units", gain.value, limit, gain.weight) for gain in off[:3]
+            ),
+            fix="leave torch's own initialization, or nn.init.kaiming_normal_(layer.weight) before "
+            "rectifiers and nn.init.xavier_normal_ before tanh",
+            where=off[0].weight,
+            step=0,
+        )
+
+    def _through_depth(self, history: History, gains: Sequence[_Gain]) -> Finding | None:
+        """Return the fault where the spread of activations grows or shrinks layer by layer."""
+        spreads = [gain for gain in gains if 0.0 < gain.spread < math.inf]
+        if len(spreads) < self.least_layers_of_depth:
+            return None
+        decades = np.log10([gain.spread for gain in spreads])
+        total = float(decades[-1] - decades[0])
+        order = spearman(np.arange(len(decades)), decades)
+        if abs(total) < self.decades_in_all or abs(order) < self.least_order:
+            return None
+        first, last = spreads[0], spreads[-1]
+        return self.finding(
+            history,
+            0.75,
+            f"activations {'grow' if total > 0 else 'shrink'} from layer to layer on the first "
+            f"step: their standard deviation is {first.spread:.2g} at {first.site} and "
+            f"{last.spread:.2g} at {last.site}",
+            evidence=(Evidence("decades over depth", total, self.decades_in_all, last.site),),
+            fix="nn.init.kaiming_normal_(layer.weight, nonlinearity='relu') in every layer, or "
+            "normalization or skip connections between the layers",
+            where=last.site,
+            step=0,
+        )
+
+
+def _gains(history: History, tape: Tape) -> tuple[_Gain, ...]:
+    """Return the gains of the layers whose scale nothing resets, in call order."""
+    norms = history[INITIAL_NORMS]
+    shapes = {fact.name: fact.shape for fact in history.profile.parameters if fact.trainable}
+    found = []
+    for stage in stages(tape):
+        shape = shapes.get(stage.weight, ())
+        known = norms.column(stage.weight).finite.values
+        if stage.operation.name not in _JUDGED or len(shape) < 2 or not len(known):
+            continue
+        units = shape[-1] if stage.operation.name in _PRODUCTS else shape[0]
+        if units and _plain(tape, stage):
+            spread = stage.operation.statistics.get("std", math.nan)
+            value = min(1e100, max(0.0, float(known[0]))) / math.sqrt(units)
+            found.append(_Gain(stage.weight, stage.operation.site, value, spread))
+    return tuple(found)
+
+
+def _plain(tape: Tape, stage: Stage) -> bool:
+    """Whether a layer leads to activations, further layers and losses only, as it is."""
+    users = _users(tape, stage.operation)
+    return all(user.name in ACTIVATIONS | LINEAR_OPERATIONS | LOSSES for user in users)
+
+
+def _users(tape: Tape, operation: Operation) -> list[Operation]:
+    """Return what uses an output on the way to the loss.
+
+    Shape operations, dropout, pooling and biases that are added are walked through.
+    """
+    made, users = {operation.index}, []
+    for other in computing(tape):
+        if not any(o.source == "operation" and o.index in made for o in other.operands):
+            continue
+        biased = other.name in _SUMS and any(o.source == "parameter" for o in other.operands)
+        if other.name in PASSING_OPERATIONS or "pool" in other.name or biased:
+            made.add(other.index)
+        else:
+            users.append(other)
+    return users
