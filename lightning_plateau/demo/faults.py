@@ -168,7 +168,7 @@ FAULTS = {
         Fault(dead_units, ("LP501",)),
         Fault(softmax_before_cross_entropy, ("LP701",)),
         Fault(input_not_normalized, ("LP101",)),
-        Fault(overfitting, ("LP801",)),
+        Fault(overfitting, ("LP801", "LP107")),
         Fault(tiny_batch_norm, ("LP601",)),
         Fault(shuffled_labels, ("LP106",)),
     )
