@@ -85,7 +85,7 @@ class PlateauCallback(Callback):
         dry_run: Say what would be done, and do nothing.
         experiments: ``"when-stuck"``: where the loss does not go down and no cause is certain,
             short experiments on a copy of the module tell the causes apart. They leave the training
-            bit for bit, and take at most 2 % of its time, or two seconds. ``"never"``: none.
+            bit for bit, and take at most 2 % of its time, or five seconds. ``"never"``: none.
         check: Begin with experiments on the first batches, whatever the loss does.
         log: Whether to log scalars under ``plateau/``, findings and actions with the Trainer's own
             loggers; None: under every policy but ``"observe"``, which leaves logs as they are.

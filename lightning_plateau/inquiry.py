@@ -18,7 +18,7 @@ from lightning_plateau.run import Run
 When = Literal["when-stuck", "never"]
 SHARE_OF_RUN = 0.02
 """Share of the time of a run that experiments may take."""
-LEAST_S = 2.0
+LEAST_S = 5.0
 """Seconds that they may take in any run: in a short one a share would allow nothing."""
 STEPS_OF_A_CHECK = 200.0
 
@@ -97,6 +97,8 @@ class Inquiry:
         planned = history.profile.planned_steps or self._run.step
         self._budget.steps = float("inf")
         self._budget.time_s = max(LEAST_S, SHARE_OF_RUN * step_s * planned)
+        if self._budget.spent_steps > 0:  # what steps on a copy take is known
+            step_s = self._budget.spent_s / self._budget.spent_steps
         needed_s = self._budget.spent_s + experiment.cost * step_s
         return not self._budget.agree(needed_s > self._budget.time_s)
 
