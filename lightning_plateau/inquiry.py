@@ -97,8 +97,8 @@ class Inquiry:
         planned = history.profile.planned_steps or self._run.step
         self._budget.steps = float("inf")
         self._budget.time_s = max(LEAST_S, SHARE_OF_RUN * step_s * planned)
-        if self._budget.spent_steps > 0:  # what steps on a copy take is known
-            step_s = self._budget.spent_s / self._budget.spent_steps
+        if self._budget.spent_steps > 0:  # a step of the run may wait for data
+            step_s = min(step_s, self._budget.spent_s / self._budget.spent_steps)
         needed_s = self._budget.spent_s + experiment.cost * step_s
         return not self._budget.agree(needed_s > self._budget.time_s)
 

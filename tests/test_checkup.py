@@ -23,7 +23,8 @@ ON_CPU = {"accelerator": "cpu"}
 
 def checked(module: Any, *data: Any, **settings: Any) -> Checkup:
     settings = {"trainer": ON_CPU, "progress_bar": False, "steps": 60, **settings}
-    return check(module, *(data or (loader(512), loader(64, shuffle=False, first=1500))), **settings)
+    data = data or (loader(512), loader(64, shuffle=False, first=1500))
+    return check(module, *data, **settings)
 
 
 def codes(found: Checkup) -> list[str]:
