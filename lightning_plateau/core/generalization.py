@@ -47,3 +47,28 @@ def generalization(history: History) -> Generalization:
             training.append(float(np.median(np.clip(between, -MAGNITUDE, MAGNITUDE))))
             kept.append(float(np.clip(value, -MAGNITUDE, MAGNITUDE)))
     return Generalization(np.array(training), np.array(kept))
+
+
+HELD = 0.1
+"""Share of its gain that a validation loss may give back and still count as good as ever."""
+
+
+def validation_holds(history: History) -> bool:
+    """Whether the latest validations are as good as any: what was learned is not being lost.
+
+    The last two must lie within a tenth of the whole gain above the best one, and the last of them
+    within the last tenth of the run.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> validation_holds(history({VALIDATION_LOSS: [2.0, 1.0, 1.05]}, loss=[1.0] * 3))
+        True
+        >>> validation_holds(history({VALIDATION_LOSS: [2.0, 1.0, 1.6]}, loss=[1.0] * 3))
+        False
+    """
+    series = history[VALIDATION_LOSS].finite
+    values = np.clip(series.values, -MAGNITUDE, MAGNITUDE)
+    if len(values) < 3 or series.steps[-1] + 1 < 0.9 * history.step:
+        return False
+    gain = float(values[0] - values.min())
+    return gain > 0 and bool(values[-2:].max() - values.min() <= HELD * gain)

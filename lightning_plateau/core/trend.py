@@ -14,6 +14,8 @@ from lightning_plateau.core.statistics import block_medians, mann_kendall, noise
 BLOCKS = 20
 SIGNIFICANT = 0.01
 MATERIAL = 0.01
+ABOUT_ZERO = 2.0
+"""Standard deviations within which a level cannot be told from zero by its single values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,25 @@ def value_noise(values: Floats) -> float:
         0.0
     """
     return float(np.nan_to_num(noise(values)))
+
+
+def about_zero(series: Series | Floats) -> bool:
+    """Whether a series takes both signs, and lies no farther from zero than its noise reaches.
+
+    Such a loss is no measure of error but an estimate whose gradient alone means something: that
+    of a policy, the score of a critic.
+
+    Example:
+        >>> about_zero(np.sin(17.0 * np.arange(200)) - 0.3)
+        True
+        >>> about_zero(np.sin(17.0 * np.arange(200)) - 3.0)
+        False
+    """
+    values = finite_values(series)
+    if not len(values) or not values.min() < 0 < values.max():
+        return False
+    level = float(np.median(values[-max(1, len(values) // 4) :]))
+    return abs(level) < ABOUT_ZERO * value_noise(values)
 
 
 def _scale(levels: Floats) -> float:

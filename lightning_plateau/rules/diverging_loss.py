@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.generalization import validation_holds
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rise import Rise, rise
 from lightning_plateau.core.rule import Rule
@@ -20,9 +21,10 @@ class DivergingLoss(Rule):
     What it detects:
         The level of the last tenth of the run lies half above the lowest level before, by more than
         the noise explains and by a fifth of the first loss at least, and is not coming down again.
-        A loss that is negative at times has no natural scale: it must rise out of its own noise.
         In runs of a few steps, which give no levels, a tenfold loss counts. Where the loss of
-        guessing is known, a loss that began there and lies far above it counts as well.
+        guessing is known, a loss that began there and lies far above it counts as well. Where the
+        validation loss stays as good as ever, the task has become harder, not the model worse. A
+        loss that is negative at times has no natural scale: it must rise out of its own noise.
 
     Why it matters:
         What was learned is being lost. Left alone, it ends in infinity and NaN.
@@ -42,8 +44,8 @@ class DivergingLoss(Rule):
 
     Known limitations:
         A term of the loss that the program makes heavier in the course of training (the annealed
-        divergence of a variational autoencoder) looks the same. Runs with more than one optimizer
-        are not judged.
+        divergence of a variational autoencoder) looks the same where there is no validation. Runs
+        with more than one optimizer are not judged.
 
     References:
         Zhang et al., 2021, AutoTrainer (ICSE). Godbole et al., 2023, Deep Learning Tuning Playbook.
@@ -79,6 +81,8 @@ class DivergingLoss(Rule):
         leapt = self._leapt(history, up)
         rose = self._rose_at_once(up) if up.rows < self.few_rows else self._rose(up)
         if not (leapt or (rose and not up.receding)):
+            return None
+        if not up.broke and validation_holds(history):
             return None
         best = min(up.best, up.start) if leapt else up.best
         ended = "and then ceased to be finite" if up.broke else "and does not come down"

@@ -13,6 +13,7 @@ from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
+from lightning_plateau.core.trend import about_zero
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class FlatLoss(Rule):
     def _judged(self, history: History, gone: Progress) -> bool:
         enough = max(self.minimum_steps, patience(history))
         if gone.rows < enough or len(history.profile.optimizers) > 1:
+            return False
+        if about_zero(history[LOSS]):
             return False
         return history.finished or not warming_up(history)
 

@@ -172,7 +172,7 @@ def lstm_over_rows() -> Training:
 def bidirectional_gru_over_rows() -> Training:
     """A bidirectional GRU reads the rows of the image."""
     net = Sequence(nn.GRU, bidirectional=True)
-    return _classifier(net, _digits(), 12, 0.9, optimizer=adam(3e-3))
+    return _classifier(net, _digits(), 12, 0.85, optimizer=adam(2e-3))
 
 
 @program(family="rnn", part="validation")

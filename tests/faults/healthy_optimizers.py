@@ -40,7 +40,7 @@ def _training(
 @program()
 def plain_gradient_descent() -> Training:
     """Stochastic gradient descent without momentum."""
-    return _training(sgd(0.1), epochs=20)
+    return _training(sgd(0.05), epochs=25, least=0.85)
 
 
 @program(part="validation")
@@ -144,9 +144,10 @@ def warm_up_then_cosine() -> Training:
 def slow_warm_up() -> Training:
     """The rate rises from a thousandth over half of the run."""
     return _training(
-        sgd(0.2),
+        sgd(0.1),
         lambda o: schedules.LinearLR(o, 0.001, 1.0, total_iters=220),
-        epochs=20,
+        epochs=24,
+        least=0.85,
         interval="step",
     )
 

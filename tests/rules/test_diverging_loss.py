@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_plateau.core.profile import OptimizerFact, Profile
+from lightning_plateau.core.signal import VALIDATION_LOSS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.diverging_loss import DivergingLoss
 from lightning_plateau.testing import history
@@ -72,3 +73,11 @@ def test_estimates_about_zero_have_no_scale_but_their_noise(offset: float) -> No
     surrogate = offset - 0.1 * np.sin(9 * t) + random.normal(0, 0.1, 600)
     assert RULE.check(history(loss=surrogate)) is None
     assert RULE.check(history(loss=surrogate + 4 * t**3)) is not None
+
+
+@pytest.mark.parametrize(("now", "diverges"), [(0.55, False), (1.6, True)])
+def test_a_task_that_grows_harder_does_not_spoil_validation(now: float, diverges: bool) -> None:
+    losses = np.concatenate([np.linspace(2, 0.5, 100), np.linspace(0.5, 1.5, 100)])
+    validation = {VALIDATION_LOSS: [2.0, 1.5, 1.0, 0.7, 0.5, 0.52, 0.53, 0.54, now, now]}
+    run = history(validation, loss=losses, every=20)
+    assert (RULE.check(run) is not None) is diverges

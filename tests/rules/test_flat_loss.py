@@ -156,3 +156,9 @@ def test_a_plateau_at_the_start_is_given_a_tenth_of_the_run(steps: int, flat: bo
     assert (FlatLoss().check(history(loss=[2.3] * steps, profile=planned)) is not None) is flat
     ended = history(loss=[2.3] * steps, profile=planned, finished=True)
     assert FlatLoss().check(ended) is not None
+
+
+def test_estimates_that_hover_about_zero_are_not_judged() -> None:
+    surrogate = np.random.default_rng(1).normal(-0.1, 0.1, 600)
+    assert FlatLoss().check(history(loss=surrogate, finished=True)) is None
+    assert FlatLoss().check(history(loss=surrogate - 1, finished=True)) is not None
