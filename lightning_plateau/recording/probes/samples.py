@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_plateau.recording.probes.sampling import spread
 
-MOST_ELEMENTS = 1 << 20
+MOST_ELEMENTS = 1 << 17
 MOST_LABELS = 4096
 _ODD = (-7046029254386353131, -4658895280553007687)
 """Odd multipliers whose bits are spread evenly, as signed 64-bit integers."""
@@ -20,9 +20,9 @@ def fingerprints(tensors: Sequence[Tensor]) -> Tensor:
     """Return two numbers of 24 bits for each sample, ``[n, 2]`` float32, still on the device.
 
     Samples whose tensors are equal have equal fingerprints, whatever batch they come in; others
-    share one by a chance of 2**-48. All elements enter by their sum, and up to 2**20 of the batch
-    each with a weight of its own. Whole numbers of 64 bits carry it, so that no order of additions
-    and no rounding matters; 24 bits pass through float32 unchanged.
+    share one by a chance of 2**-48. All elements enter by their sum, and up to 2**17 of the batch
+    each with a weight of its own. Whole numbers that wrap around carry it, so that no order of
+    additions and no rounding matters; 24 bits pass through float32 unchanged.
 
     Args:
         tensors: Dense tensors of one sample size, ``[n, …]`` each.
@@ -38,7 +38,8 @@ def fingerprints(tensors: Sequence[Tensor]) -> Tensor:
         bits = _bits(tensor.detach())
         columns = _spread_columns(bits, MOST_ELEMENTS // max(1, bits.shape[0]))
         weighed = (columns.to(torch.int64) * _weights(columns)).sum(dim=1)
-        total = _mixed(total + weighed + bits.sum(dim=1, dtype=torch.int64) * _ODD[1])
+        whole = bits.sum(dim=1, dtype=bits.dtype).to(torch.int64)
+        total = _mixed(total + weighed + whole * _ODD[1])
     # The upper bits of a product are the well-mixed ones.
     return torch.stack([(total >> 40) & 0xFFFFFF, (total >> 16) & 0xFFFFFF], dim=1).float()
 
@@ -62,12 +63,15 @@ def label_values(target: Tensor, classes: int) -> Tensor:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """Return the samples of ``tensor`` as rows of whole numbers that tell all its values apart."""
+    """Return samples as rows of int32 or int64 that tell all their values apart.
+
+    Sums over rows keep that type: widening on the way is many times slower.
+    """
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     rows = tensor.reshape(tensor.shape[0], -1)
     if not rows.is_floating_point():
-        return rows
+        return rows if rows.dtype == torch.int64 else rows.to(torch.int32)
     if rows.dtype == torch.float64:
         return rows.view(torch.int64)
     return rows.float().view(torch.int32)
