@@ -65,6 +65,11 @@ GRADIENTS_LEFT_OVER = Signal(
     "optimizer",
     "sampled",
 )
+GRADIENT_AGREEMENT = Signal(
+    "gradient/agreement",
+    "cosine between the gradients of a sampled step and of the next one",
+    cadence="sampled",
+)
 CLIP_COEFFICIENT = Signal(
     "gradient/clip_coefficient",
     "L2 norm of all gradients after clipping over that before",

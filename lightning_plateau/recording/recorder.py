@@ -18,6 +18,7 @@ from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.core.tape import Tape, kept
+from lightning_plateau.recording.agreement import GradientAgreement
 from lightning_plateau.recording.batch import batch_size, leaves
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.census import Census
@@ -39,6 +40,8 @@ from lightning_plateau.recording.transfer import Transfer
 
 EARLY_SAMPLES = frozenset({0, 1, 2, 5, 10, 20, 35})
 """Steps that are sampled whatever the cadence: most faults show at once."""
+LAST_OF_THE_FIRST = 2
+"""The first steps are sampled one after another; the gradients after the last are not compared."""
 MOST_ALERTS = 2
 """Times that steps are looked at closely one by one, after some were not finite."""
 STATE_VERSION = 1
@@ -61,10 +64,12 @@ class _Optimizer:
     names: list[str]
     before: list[Tensor] = field(default_factory=list)
     leftovers: Leftovers = field(init=False)
+    agreement: GradientAgreement = field(init=False)
     norm: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.leftovers = Leftovers(self.parameters)
+        self.agreement = GradientAgreement(self.parameters)
 
 
 class Recorder:
@@ -72,7 +77,8 @@ class Recorder:
 
     An ordinary step costs one fused read of the gradients and two small copies, and never waits for
     the device. On sampled steps (the first few, then one in ``every_n_steps``) the forward pass,
-    the batch, the parameters, the update and the normalization layers are looked at too.
+    the batch, the parameters, the update and the normalization layers are looked at too, and the
+    gradients are compared with those of the next step.
 
     Args:
         module: The module that is trained.
@@ -254,11 +260,23 @@ class Recorder:
         self._stepped.add(index)
         if self._sampling and loss_scale is not None:
             self.record_tensor(signal.LOSS_SCALE, loss_scale)
+        self._compare_gradients(optimizer)
         if self._sampling and accumulated is not None and compact is not None:
             optimizer.norm = torch.linalg.vector_norm(compact)
         if self._sampling and self.wants(signal.UPDATE_RATIOS):
             optimizer.before = sample_elements(optimizer.parameters)
         return compact
+
+    def _compare_gradients(self, optimizer: _Optimizer) -> None:
+        """Compare the gradients with those of the step before, if that one was sampled."""
+        if len(self._optimizers) > 1 or not self.wants(signal.GRADIENT_AGREEMENT):
+            return
+        with torch.no_grad():
+            agreement = optimizer.agreement.compare()
+            if agreement is not None:
+                self.record_tensor(signal.GRADIENT_AGREEMENT, agreement)
+            if self._sampling and self.clock != LAST_OF_THE_FIRST:
+                optimizer.agreement.remember()
 
     def _ready_block(self) -> StepBlock:
         if self._block is None:

@@ -91,6 +91,7 @@ class LearningRateTooHigh(Rule):
         "LP301",
         "LP303",
         "LP304",
+        "LP306",
         "LP307",
         "LP401",
         "LP402",
