@@ -6,6 +6,9 @@ in the forward pass.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -74,6 +77,67 @@ class RunningStatistics:
             return torch.tensor(False)
         norms = torch.stack([norm.float() for norm in torch._foreach_norm(values)])
         return ~torch.isfinite(norms).all()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer that keeps running statistics.
+
+    Attributes:
+        module: The layer.
+        fresh: What its buffers hold before the first batch, by name.
+    """
+
+    module: nn.Module
+    fresh: Mapping[str, Tensor]
+
+
+def parts_with_statistics(module: nn.Module) -> dict[str, Part]:
+    """Return the layers of ``module`` that keep running statistics, by name."""
+    found = {}
+    for name, part in module.named_modules():
+        if _keeps_statistics(part):
+            held = {key: value for key, value in part._buffers.items() if value is not None}
+            fresh = {k: _fresh(k, v) for k, v in held.items() if k in _FRESH}
+            found[name] = Part(part, fresh)
+    return found
+
+
+def damaged_parts(module: nn.Module) -> dict[str, Part]:
+    """Return those whose statistics are not all finite; an accelerator is waited for."""
+    return {
+        name: part
+        for name, part in parts_with_statistics(module).items()
+        if not all(
+            bool(torch.isfinite(buffer).all())
+            for buffer in _buffers(part.module)
+            if buffer.is_floating_point()
+        )
+    }
+
+
+def write(
+    module: nn.Module, values: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, dict[str, Tensor]]:
+    """Copy ``values`` into the buffers of the layers of those names; return what was there."""
+    before: dict[str, dict[str, Tensor]] = {}
+    with torch.no_grad():
+        for name, buffers in values.items():
+            live = module.get_submodule(name)._buffers
+            before[name] = {}
+            for key, value in buffers.items():
+                held = live[key]
+                if held is not None:
+                    before[name][key] = held.detach().cpu().clone()
+                    held.copy_(value)
+    return before
+
+
+_FRESH = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0}
+
+
+def _fresh(name: str, buffer: Tensor) -> Tensor:
+    return torch.full_like(buffer, _FRESH[name])
 
 
 def _keeps_statistics(part: nn.Module) -> bool:

@@ -27,6 +27,8 @@ from lightning_plateau.trial import LEAST_STEPS, Trial
 Announce = Callable[[Record | Note], None]
 FASTER = ("switch-optimizer", "raise-learning-rate")
 """What makes a training faster that is sound but slow."""
+SLOW = frozenset({"LP405"})
+"""Codes of faults that are gone only where the loss falls faster than before."""
 LAST_RESORT = frozenset({"LP401"})
 """Codes of symptoms that many causes share: for themselves they are treated later."""
 PATIENCE = 200
@@ -244,7 +246,8 @@ class Treatment:
             self._tell_withheld(withheld)
         if choice.remedy is not None and choice.finding is not None:
             self._case = tuple(findings)
-            self._try(choice.remedy, choice.finding, must_improve)
+            pace = choice.finding.code in SLOW
+            self._try(choice.remedy, choice.finding, must_improve or pace)
 
     def _may_be_treated(self, finding: Finding) -> bool:
         """Whether it is time: a plateau at the start often ends by itself."""

@@ -17,7 +17,7 @@ from lightning_plateau.core.profile import Value
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.remedy import Change, Intervention, Outcome, Remedy, Safety, Verdict
 from lightning_plateau.core.signal import LOSS
-from lightning_plateau.core.statistics import noise
+from lightning_plateau.core.statistics import noise, theil_sen
 from lightning_plateau.remedies import by_name
 from lightning_plateau.run import Run
 from lightning_plateau.snapshot import Snapshot
@@ -83,7 +83,8 @@ class Comparison:
     Attributes:
         before: The loss before it.
         after: The loss at the end.
-        drift: By how much it would have changed meanwhile at its old pace; 0 where it stood still.
+        drift: By how much it would have changed meanwhile at its old pace; 0 where it stood still,
+            and where it rose, unless a rise is what the remedy is to stop.
     """
 
     before: Level
@@ -111,14 +112,14 @@ class Comparison:
         """Whether the loss is higher than before by more than chance, or no longer finite."""
         if not (self.before.is_finite and self.after.is_finite):
             return self.before.is_finite and not self.after.is_finite
-        return self._rise > self._least
+        return self._rise - max(0.0, self.drift) > self._least
 
     @property
     def better(self) -> bool:
         """Whether the loss fell by more than chance and than it would have, or is finite again."""
         if not (self.before.is_finite and self.after.is_finite):
             return self.after.is_finite and not self.before.is_finite
-        return self._rise - min(0.0, self.drift) < -self._least
+        return self._rise - self.drift < -self._least
 
     @property
     def fresh_verdict(self) -> tuple[Verdict, str]:
@@ -306,7 +307,7 @@ class Trial:
             rows = VALIDATIONS
         elif len(since) < self.terms.probation_steps:
             rows = max(1, len(since) // 2) if self._is_hopeless(since.values) else BROKEN_ROWS
-        drift = self.terms.pace * min(self.terms.probation_steps, len(since))
+        drift = self.terms.pace * min(len(since), self.terms.probation_steps)
         return Comparison(self.terms.before, Level.of(since.tail(rows).values), drift)
 
     def is_slow(self, history: History, steps_left: int) -> bool:
@@ -405,9 +406,13 @@ def _level_of_state(run: Run, state: Snapshot, probation_steps: int, *, fresh: b
 
 
 def _pace(history: History, remedy: Remedy, step: int, probation_steps: int) -> float:
-    """Return by how much the loss changes a step at its present pace, where that is no chance."""
+    """Return by how much the watched signal changes a row at its present pace, if not by chance.
+
+    A training loss that rises is to be brought down, not to rise less.
+    """
+    before = history[remedy.watched].until(max(1, step)).finite
     if remedy.watched != LOSS:
-        return 0.0
-    rows = history[LOSS].until(max(1, step)).tail(probation_steps).values
-    gone = progress(rows)
-    return gone.slope * gone.scale
+        recent = before.tail(2 * VALIDATIONS).values
+        return float(theil_sen(recent)) if len(recent) >= VALIDATIONS else 0.0
+    gone = progress(before.tail(probation_steps).values)
+    return min(0.0, gone.slope * gone.scale)

@@ -30,8 +30,8 @@ def catalogue() -> tuple[type[Remedy], ...]:
     """Return every remedy of the library, the least risky first, then by name.
 
     Example:
-        >>> catalogue()[0].name
-        'skip-step'
+        >>> str(catalogue()[0].safety), str(catalogue()[-1].safety)
+        ('safe', 'unsafe')
     """
     found = [
         remedy

@@ -44,7 +44,7 @@ class SlowConvergence(Rule):
         'the loss fell from 2.31 to 2.039 in 500 steps; guessing gives 2.303'
 
     Remedies:
-        None of its own: it is a symptom. The findings above it name the cause.
+        Those of its cause come first. Where none is known: switch-optimizer, raise-learning-rate.
 
     Known limitations:
         It needs the loss of guessing: other losses have no scale to tell slow from done. Runs with
@@ -60,6 +60,7 @@ class SlowConvergence(Rule):
     severity: ClassVar[Severity] = Severity.WARNING
     symptom: ClassVar[bool] = True
     requires: ClassVar = (LOSS, LEARNING_RATES)
+    remedies: ClassVar = ("switch-optimizer", "raise-learning-rate")
     why: ClassVar[str] = "the run will end before it has learned"
 
     minimum_rows: int = 100
