@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_plateau.core.remedy import Remedy
     from lightning_plateau.core.rule import Rule
+    from lightning_plateau.experiments.experiment import Experiment
 
 PACKAGE = "lightning_plateau"
 
@@ -65,6 +66,12 @@ reads on after “the training shows …”. The same pages are at hand in a ter
 REMEDIES_INTRODUCTION = """
 A remedy is one change of a training. Each is tried, watched against the signal that it was meant to
 mend, and then kept or reverted; the journal has the numbers.
+""".strip()
+
+EXPERIMENTS_INTRODUCTION = """
+An experiment is a short active test on a copy of the training, which itself stays bit for bit as it
+was. They are made when a training is stuck and watching does not tell the causes apart, and by
+`lightning-plateau check`; the cheapest comes first.
 """.strip()
 
 _HEADING = re.compile(r"([A-Z][A-Za-z -]+):\s*$")
@@ -337,6 +344,45 @@ def remedy_pages(remedies: Iterable[type[Remedy]], rules: Iterable[type[Rule]]) 
     return pages | {Path("index.md"): remedy_index(remedies)}
 
 
+# --- Experiments -------------------------------------------------------------------------------
+
+
+def experiment_page(experiment: type[Experiment], links: Links) -> str:
+    """Return the page of one experiment."""
+    doc = parse(getdoc(experiment) or "")
+    facts = {
+        "Measures": f"`{experiment.signal.tag}`: {experiment.signal.help}",
+        "Batches": str(experiment.batches),
+        "Costs": f"at most {experiment.cost:.3g} training steps",
+        "Tells of": ", ".join(experiment.tells),
+    }
+    blocks = [f"# {experiment.name}", doc.summary, field_list(facts), doc.description]
+    if rows := settings(experiment, doc):
+        blocks += ["## Settings", rows]
+    for name, text in doc.sections.items():
+        if name not in SETTINGS:
+            blocks += [f"## {name}", with_fences(text)]
+    return with_links(page(*blocks), links)
+
+
+def experiment_pages(experiments: Iterable[type[Experiment]], rules: Iterable[type[Rule]]) -> Pages:
+    """Return the pages of the folder ``experiments``."""
+    experiments = tuple(experiments)
+    links = {rule.code: f"../rules/{rule.code}.md" for rule in rules}
+    rows = [
+        [f"[{one.name}]({one.name}.md)", parse(getdoc(one) or "").summary, f"{one.cost:.3g}"]
+        for one in experiments
+    ]
+    index = page(
+        "# Experiments",
+        EXPERIMENTS_INTRODUCTION,
+        table(["Experiment", "Summary", "Costs at most, in training steps"], rows),
+        toctree(one.name for one in experiments),
+    )
+    pages = {Path(f"{one.name}.md"): experiment_page(one, links) for one in experiments}
+    return pages | {Path("index.md"): index}
+
+
 # --- Reference ---------------------------------------------------------------------------------
 
 
@@ -406,9 +452,10 @@ def write(folder: Path, pages: Mapping[Path, str]) -> None:
 
 def generate(docs: Path) -> None:
     """Write every generated page below the folder ``docs``."""
-    from lightning_plateau import remedies, rules
+    from lightning_plateau import experiments, remedies, rules
 
     found_rules, found_remedies = rules.catalogue(), remedies.catalogue()
     write(docs / "rules", rule_pages(found_rules, found_remedies))
     write(docs / "remedies", remedy_pages(found_remedies, found_rules))
+    write(docs / "experiments", experiment_pages(experiments.catalogue(), found_rules))
     write(docs / "reference" / "modules", reference_pages())

@@ -51,7 +51,7 @@ def compare(runs: Sequence[SavedRun]) -> tuple[Row, ...]:
 def comparison(names: Sequence[str], runs: Sequence[SavedRun], *, width: int = 100) -> str:
     """Write the comparison as a table; what differs is marked."""
     rows = compare(runs)
-    left = 2 + max(len(row.name) for row in rows)
+    left = 4 + max(len(row.name) for row in rows)
     column = max(NARROWEST, (width - left) // len(runs) - 2)
     lines = _cells("", [f"{i}. {name}" for i, name in enumerate(names, start=1)], left, column)
     for row in rows:
