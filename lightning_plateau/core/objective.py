@@ -112,7 +112,7 @@ def is_parametric(operand: Operand, parametric: set[int] | frozenset[int]) -> bo
     """Whether ``operand`` is a parameter or was computed with one."""
     if operand.source == "operation":
         return operand.index in parametric
-    return operand.source == "parameter"
+    return operand.is_weight
 
 
 def closing(tape: Tape) -> tuple[Operation, ...]:

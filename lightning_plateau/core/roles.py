@@ -127,7 +127,7 @@ def _entry(tape: Tape, operation: Operation, operand: Operand, leaves: frozenset
 def _is_parametric(operand: Operand, parametric: set[int]) -> bool:
     if operand.source == "operation":
         return operand.index in parametric
-    return operand.source == "parameter"
+    return operand.is_weight
 
 
 def _leaves_of(operand: Operand, leaves: dict[int, frozenset[str]]) -> frozenset[str]:

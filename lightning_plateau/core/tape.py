@@ -8,7 +8,7 @@ from typing import Literal
 
 from lightning_plateau.core.profile import Value
 
-Source = Literal["operation", "batch", "parameter", "buffer", "other"]
+Source = Literal["operation", "batch", "parameter", "buffer", "stray", "other"]
 
 SHAPE_OPERATIONS = frozenset(
     [
@@ -150,6 +150,7 @@ class Operand:
 
     Attributes:
         source: Where the tensor came from: another operation, the batch, a parameter, a buffer.
+            ``"stray"`` is a trainable parameter that neither the module nor an optimizer holds.
         index: Position of the operation, or of the batch's tensor, that it came from; -1 otherwise.
         name: Dotted name of the parameter or buffer, path in the batch, or ``""``.
         shape: Shape of the tensor.
@@ -166,6 +167,11 @@ class Operand:
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
     statistics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether it is a parameter, were it one that nobody holds."""
+        return self.source in ("parameter", "stray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +281,11 @@ class Tape:
 
     def depends_on_parameters(self, operand: Operand) -> bool:
         """Whether ``operand`` was computed with parameters of the module (a prediction)."""
-        if operand.source == "parameter":
+        if operand.is_weight:
             return True
         operation = self.producer(operand)
         return operation is not None and any(
-            o.source == "parameter" for step in self.ancestors(operation) for o in step.operands
+            o.is_weight for step in self.ancestors(operation) for o in step.operands
         )
 
     @property

@@ -175,7 +175,12 @@ class Recorder:
             self._record_initial_norms()
         self.record_batch()
         if self._tape_allowed:
-            self._tape = TapeRecorder(self.clock, self._module, leaves(batch), before_first_loss)
+            held = [
+                pair for o in self._optimizers for pair in zip(o.names, o.parameters, strict=True)
+            ]
+            self._tape = TapeRecorder(
+                self.clock, self._module, leaves(batch), before_first_loss, held
+            )
             self._tape.start()
 
     def record_batch(self) -> None:

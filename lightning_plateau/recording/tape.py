@@ -146,6 +146,10 @@ def readable(tensor: Tensor) -> bool:
     )
 
 
+def _stray(tensor: Tensor) -> bool:
+    return isinstance(tensor, nn.Parameter) and tensor.requires_grad and tensor.is_leaf
+
+
 def _plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
@@ -228,6 +232,8 @@ class TapeRecorder(TorchFunctionMode):
         batch: Path and tensor of each leaf of the batch.
         before_first_loss: Called once, before the first loss function runs, with the draft so far,
             so that labels which would crash the device can be reported before they do.
+        optimized: Name and tensor of parameters that an optimizer holds, though the module does
+            not know them.
     """
 
     def __init__(
@@ -236,6 +242,7 @@ class TapeRecorder(TorchFunctionMode):
         module: nn.Module,
         batch: Iterable[tuple[str, Tensor]] = (),
         before_first_loss: Callable[[Draft], None] | None = None,
+        optimized: Iterable[tuple[str, Tensor]] = (),
     ) -> None:
         super().__init__()
         self.draft = Draft(step)
@@ -254,7 +261,7 @@ class TapeRecorder(TorchFunctionMode):
         self.failure: Exception | None = None
         for name, buffer in module.named_buffers():
             self._origin[buffer] = Operand("buffer", name=name)
-        for name, parameter in module.named_parameters():
+        for name, parameter in (*optimized, *module.named_parameters()):
             self._origin[parameter] = Operand("parameter", name=name)
         for position, (path, leaf) in enumerate(batch):
             self._origin[leaf] = Operand("batch", position, path)
@@ -383,7 +390,7 @@ class TapeRecorder(TorchFunctionMode):
 
     def _operand(self, tensor: Tensor) -> Operand:
         origin = self._origin.get(tensor)
-        known = origin if origin is not None else Operand("other")
+        known = origin if origin is not None else Operand("stray" if _stray(tensor) else "other")
         return Operand(known.source, known.index, known.name, tuple(tensor.shape), _dtype(tensor))
 
     def _complete(self, index: int, taken: Tensor | None, result: Any, made: Tensor) -> None:

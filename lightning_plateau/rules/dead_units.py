@@ -58,7 +58,17 @@ class DeadUnits(Rule):
     code: ClassVar[str] = "LP501"
     name: ClassVar[str] = "dead-units"
     requires: ClassVar = (ACTIVATION_DEAD, GRADIENT_NORMS)
-    explains: ClassVar = ("LP302", "LP304", "LP401", "LP405", "LP407", "LP802", "LP803", "LP807")
+    explains: ClassVar = (
+        "LP104",
+        "LP302",
+        "LP304",
+        "LP401",
+        "LP405",
+        "LP407",
+        "LP802",
+        "LP803",
+        "LP807",
+    )
     remedies: ClassVar = ("reinitialize", "replace-activation", "decay-learning-rate")
     why: ClassVar[str] = "a unit that is zero for every sample passes no gradient and stays so"
 
@@ -73,23 +83,32 @@ class DeadUnits(Rule):
         dead = history[ACTIVATION_DEAD]
         if not len(dead) or not history.tapes:
             return None
-        tape = history.tapes[-1]
         shares = {
             label: float(np.median(finite(dead.values[-self.latest_samples :, column])))
             for column, label in enumerate(dead.labels)
             if np.isfinite(dead.values[-self.latest_samples :, column]).any()
         }
         judged = {
-            label: (share, operation)
+            label: (share, telling)
             for label, share in shares.items()
-            if share > self.most_dead
-            and (operation := _rectifier(tape, label)) is not None
-            and self._tells(tape, operation)
+            if share > self.most_dead and (telling := self._telling(history, label)) is not None
         }
         if not judged:
             return None
         site = max(judged, key=lambda label: judged[label][0])
-        return self._report(history, tape, site, *judged[site])
+        share, (tape, rectifier) = judged[site]
+        return self._report(history, tape, site, share, rectifier)
+
+    def _telling(self, history: History, label: str) -> tuple[Tape, Operation] | None:
+        """Return the latest tape on which the rectifier can be judged, and the rectifier.
+
+        The last batch of an epoch may be too small, and the latest tape may be of it.
+        """
+        for tape in reversed(history.tapes):
+            rectifier = _rectifier(tape, label)
+            if rectifier is not None and self._tells(tape, rectifier):
+                return tape, rectifier
+        return None
 
     def _report(
         self, history: History, tape: Tape, site: str, share: float, rectifier: Operation

@@ -84,6 +84,7 @@ class DetachedLoss(Rule):
         "LP407",
         "LP412",
         "LP414",
+        "LP709",
         "LP802",
         "LP803",
         "LP807",
@@ -154,7 +155,7 @@ def _ends(tape: Tape, trainable: set[str]) -> set[str]:
         for operand in operation.operands:
             if operand.source == "operation":
                 wanted.add(operand.index)
-            elif operand.source == "other" or _is_trainable(operand, trainable):
+            elif operand.source in ("other", "stray") or _is_trainable(operand, trainable):
                 ends.add(operand.source)
     return ends
 

@@ -81,6 +81,7 @@ class ExplodingGradients(Rule):
         "LP403",
         "LP404",
         "LP706",
+        "LP803",
     )
     remedies: ClassVar = (
         "clip-gradients",

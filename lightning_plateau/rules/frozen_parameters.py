@@ -51,10 +51,11 @@ class FrozenParameters(Rule):
     name: ClassVar[str] = "frozen-parameters"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (GRADIENT_NORMS,)
-    explains: ClassVar = ("LP401", "LP405", "LP414", "LP802", "LP803", "LP807")
+    explains: ClassVar = ("LP104", "LP401", "LP405", "LP414", "LP802", "LP803", "LP807")
     why: ClassVar[str] = "frozen weights keep what they start with, learned or random"
 
     least_share: float = 0.5
+    nearly_all: float = 0.99
     most_named: int = 3
 
     def check(self, history: History) -> Finding | None:
@@ -71,7 +72,7 @@ class FrozenParameters(Rule):
         more = len(frozen) - self.most_named
         return self.finding(
             history,
-            1.0 if nothing_left else 0.2 + 0.25 * share,
+            1.0 if nothing_left else 0.2 + 0.25 * share + 0.25 * (share > self.nearly_all),
             f"{100 * share:.0f} % of the elements that forward uses are frozen "
             f"({len(frozen)} of {len(used)} parameters): {names}"
             + (f" and {more} more" if more > 0 else ""),

@@ -70,6 +70,7 @@ class GradientsNotZeroed(Rule):
         "LP501",
         "LP502",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = "each step adds up the gradients of all batches so far"

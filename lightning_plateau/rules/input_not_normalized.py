@@ -88,6 +88,7 @@ class InputNotNormalized(Rule):
     name: ClassVar[str] = "input-not-normalized"
     requires: ClassVar = (DATA_MEAN, DATA_STD, DATA_MINIMUM, DATA_MAXIMUM)
     explains: ClassVar = (
+        "LP104",
         "LP204",
         "LP205",
         "LP206",
@@ -102,9 +103,11 @@ class InputNotNormalized(Rule):
         "LP404",
         "LP405",
         "LP406",
+        "LP414",
         "LP501",
         "LP502",
         "LP706",
+        "LP803",
     )
     remedies: ClassVar = ("standardize-input",)
     why: ClassVar[str] = (

@@ -89,6 +89,7 @@ class LabelsOutOfRange(Rule):
         "LP402",
         "LP705",
         "LP706",
+        "LP803",
     )
     why: ClassVar[str] = "the loss cannot read such a label: it crashes, or has no lower bound"
 

@@ -81,6 +81,7 @@ class LearningRateTooHigh(Rule):
         EXPERIMENT_STEP_SIZE,
     )
     explains: ClassVar = (
+        "LP104",
         "LP201",
         "LP202",
         "LP203",

@@ -72,6 +72,7 @@ class NonFiniteInput(Rule):
         "LP402",
         "LP404",
         "LP605",
+        "LP803",
     )
     remedies: ClassVar = ("skip-step",)
     why: ClassVar[str] = "one NaN in one sample makes the loss and every gradient NaN"

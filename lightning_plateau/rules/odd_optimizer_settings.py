@@ -73,6 +73,7 @@ class OddOptimizerSettings(Rule):
         "LP407",
         "LP414",
         "LP802",
+        "LP803",
         "LP807",
     )
     why: ClassVar[str] = "the steps do not go where the gradient points, or hardly go at all"

@@ -18,8 +18,10 @@ class ParametersNotOptimized(Rule):
 
     What it detects:
         Trainable parameters that the loss was computed with, under gradient, and that are in no
-        parameter group of any optimizer. Layers before the first optimized one may have been left
-        out on purpose (a pretrained body), so there it is a warning; elsewhere it is an error.
+        parameter group of any optimizer; or that the module itself does not know, because their
+        layers are kept in a plain list or dict. Layers before the first optimized one may have
+        been left out on purpose (a pretrained body), so there it is a warning; elsewhere it is an
+        error.
 
     Why it matters:
         Their gradients are computed and thrown away; they keep their random start.
@@ -57,13 +59,26 @@ class ParametersNotOptimized(Rule):
 
     code: ClassVar[str] = "LP410"
     name: ClassVar[str] = "parameters-not-optimized"
-    explains: ClassVar = ("LP401", "LP405", "LP411", "LP412", "LP802", "LP803", "LP807")
+    explains: ClassVar = (
+        "LP104",
+        "LP304",
+        "LP401",
+        "LP405",
+        "LP411",
+        "LP412",
+        "LP802",
+        "LP803",
+        "LP807",
+    )
     why: ClassVar[str] = "their gradients are thrown away, and they keep their random start"
 
     most_named: int = 3
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where used trainable parameters are in no optimizer."""
+        strays = _strays(history)
+        if strays:
+            return self._report_strays(history, strays)
         profile = history.profile
         if not any(group.parameters for o in profile.optimizers for group in o.groups) and not any(
             parameter.optimized for parameter in profile.parameters
@@ -77,6 +92,22 @@ class ParametersNotOptimized(Rule):
         finding = self._report(history, forgotten)
         body = history.tapes and _before_all_optimized(forgotten, used, profile.parameters)
         return replace(finding, severity=Severity.WARNING) if body else finding
+
+    def _report_strays(
+        self, history: History, strays: tuple[tuple[str, tuple[int, ...]], ...]
+    ) -> Finding:
+        shapes = ", ".join(f"{shape} in {name}" for name, shape in strays[: self.most_named])
+        more = len(strays) - self.most_named
+        return self.finding(
+            history,
+            1.0,
+            f"the loss is computed with {len(strays)} trainable parameters that the module does "
+            f"not know: {shapes}" + (f" and {more} more" if more > 0 else ""),
+            evidence=(Evidence("parameters unknown to the module", float(len(strays)), 0.0),),
+            fix="keep layers in nn.ModuleList or nn.ModuleDict, tensors in nn.ParameterList, in "
+            "place of a list or dict: then parameters(), .to() and checkpoints find them",
+            where=strays[0][0],
+        )
 
     def _report(self, history: History, forgotten: list[ParameterFact]) -> Finding:
         trainable = [p for p in history.profile.parameters if p.trainable]
@@ -108,6 +139,19 @@ def _used(history: History) -> dict[str, int]:
                 if operand.source == "parameter":
                     used.setdefault(operand.name, operation.index)
     return used
+
+
+def _strays(history: History) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return site and shape of each parameter that nobody holds and that backward reached."""
+    tape = history.last_tape
+    if tape is None:
+        return ()
+    return tuple(
+        (operation.site, operand.shape)
+        for operation in reversed(_differentiated(tape))
+        for operand in operation.operands
+        if operand.source == "stray"
+    )
 
 
 def _differentiated(tape: Tape) -> tuple[Operation, ...]:

@@ -57,6 +57,7 @@ class StoppedTooEarly(Rule):
     code: ClassVar[str] = "LP414"
     name: ClassVar[str] = "stopped-too-early"
     severity: ClassVar[Severity] = Severity.WARNING
+    symptom: ClassVar[bool] = True
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LOSS, VALIDATION_LOSS, LEARNING_RATES)
     explains: ClassVar = ("LP401", "LP405", "LP802")
@@ -65,6 +66,8 @@ class StoppedTooEarly(Rule):
 
     minimum_rows: int = 40
     least_fall: float = 0.1
+    least_fall_near_start: float = 0.02
+    near_start: float = 0.9
     least_left: float = 0.5
     most_left: float = 0.7
     least_share_of_peak: float = 0.05
@@ -76,7 +79,8 @@ class StoppedTooEarly(Rule):
             return None
         if len(history.profile.optimizers) > 1 or _ended_early(history):
             return None
-        pace = self._pace(history)
+        hardly_begun = gone.now > self.near_start * self._ceiling(history, gone)
+        pace = self._pace(history, self.least_fall_near_start if hardly_begun else self.least_fall)
         if pace == 0.0 or share_of_peak(history) < self.least_share_of_peak:
             return None
         if gone.now < self.least_left * self._ceiling(history, gone):
@@ -105,14 +109,14 @@ class StoppedTooEarly(Rule):
             "trainer.fit(model, ckpt_path='last') with a larger max_epochs",
         )
 
-    def _pace(self, history: History) -> float:
+    def _pace(self, history: History, least_fall: float) -> float:
         """Return the share by which the loss fell a step at the end; 0.0 for none that counts."""
         losses = history[LOSS].finite
         recent = progress(losses.tail(len(losses) // 2))
         if not recent.slope < 0 or recent.scale <= 0 or recent.now <= 0:
             return 0.0
         share = -recent.slope * recent.scale / recent.now
-        return share if share * recent.rows > self.least_fall and recent.least > 0 else 0.0
+        return share if share * recent.rows > least_fall and recent.least > 0 else 0.0
 
     def _ceiling(self, history: History, gone: Progress) -> float:
         return chance_loss(history) or gone.start

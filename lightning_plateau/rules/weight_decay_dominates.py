@@ -80,6 +80,7 @@ class WeightDecayDominates(Rule):
         "LP405",
         "LP406",
         "LP407",
+        "LP414",
         "LP501",
         "LP802",
         "LP807",

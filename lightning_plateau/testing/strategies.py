@@ -138,7 +138,7 @@ def _operand(source: _Source, before: int) -> Operand:
         return Operand("batch", index, words.LEAVES[index], shape, dtype, statistics)
     if origin == "parameter":
         return Operand("parameter", -1, source.one(words.PARAMETERS), shape, dtype, statistics)
-    return Operand(source.one(("buffer", "other")), -1, "", shape, dtype, statistics)
+    return Operand(source.one(("buffer", "stray", "other")), -1, "", shape, dtype, statistics)
 
 
 def _tape(source: _Source, step: int) -> Tape:

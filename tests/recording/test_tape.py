@@ -129,6 +129,16 @@ def test_parameters_stay_parameters_when_changed_in_place() -> None:
     assert [o.source for o in linear.operands] == ["other", "parameter", "parameter"]
 
 
+def test_parameters_that_nobody_holds_are_strays() -> None:
+    hidden, known = nn.Linear(4, 2), nn.Linear(2, 2)
+    recorder = TapeRecorder(0, nn.Identity(), (), None, list(known.named_parameters()))
+    recorder.start()
+    known(hidden(POINTS))
+    first, second = recorder.stop().operations
+    assert [o.source for o in first.operands[1:]] == ["stray", "stray"]
+    assert [o.source for o in second.operands[1:]] == ["parameter", "parameter"]
+
+
 def test_a_reused_module_appears_as_often_as_it_is_called() -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
     tape = record(net, lambda: net(net(net(POINTS))).sum())

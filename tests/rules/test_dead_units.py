@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lightning_plateau.core.history import History
@@ -47,6 +49,13 @@ def test_dead(sick: History, least: float) -> None:
     assert found is not None
     assert found.confidence >= least
     assert found.where == "act (relu)"
+
+
+def test_a_small_last_batch_hides_nothing() -> None:
+    sick = run([1.0, 1.0])
+    small = replace(tape((2, 32)), step=10)
+    found = RULE.check(replace(sick, tapes=(*sick.tapes, small)))
+    assert found is not None
 
 
 @pytest.mark.parametrize(

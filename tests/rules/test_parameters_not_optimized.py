@@ -80,3 +80,47 @@ def test_unused_branch() -> None:
 
 def test_no_optimizer_at_all_is_not_its_affair() -> None:
     assert RULE.check(optimizing(run(), "nothing")) is None
+
+
+class Hidden(nn.Module):
+    """Keeps its layers where ``parameters()`` does not look."""
+
+    def __init__(self, held: bool = False) -> None:
+        super().__init__()
+        layers = [nn.Linear(4, 8), nn.Linear(8, 8)]
+        self.layers = nn.ModuleList(layers) if held else layers
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return self.head(x)
+
+
+def plain_loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(net(x), y)
+
+
+def test_layers_in_a_plain_list() -> None:
+    found = RULE.check(taped(plain_loss, Hidden(), points(), labels()))
+    assert found is not None
+    assert found.certain
+    assert "4 trainable parameters that the module does not know" in found.message
+    assert "nn.ModuleList" in found.fix
+
+
+def test_layers_in_a_module_list() -> None:
+    net = Hidden(held=True)
+    assert RULE.check(optimizing(taped(plain_loss, net, points(), labels()), "")) is None
+
+
+def test_a_hidden_teacher_is_not_meant_to_train() -> None:
+    teacher = nn.Linear(4, 3)
+
+    def distilled(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = teacher(x)
+        return F.mse_loss(net(x), target)
+
+    net = Hidden(held=True)
+    assert RULE.check(optimizing(taped(distilled, net, points(), labels()), "")) is None

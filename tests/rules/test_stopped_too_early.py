@@ -36,6 +36,12 @@ def test_still_falling() -> None:
     assert "more steps" in found.fix
 
 
+def test_a_run_that_has_hardly_begun_may_fall_slowly() -> None:
+    start = 2.3 - 0.1 * TIME + NOISE / 10
+    assert RULE.check(run(start)) is not None
+    assert RULE.check(run(np.full(400, 2.25) + NOISE / 10)) is None
+
+
 def test_less_sure_without_validation() -> None:
     with_it, without = RULE.check(run(SLOW)), RULE.check(run(SLOW, np.array([])))
     assert with_it is not None
