@@ -19,7 +19,7 @@ from lightning_plateau.core.rule import Rule
 from lightning_plateau.diagnosis import diagnose, diagnose_since, select_rules
 from lightning_plateau.experiments.experiment import described
 from lightning_plateau.framework import Callback, LightningModule, Trainer
-from lightning_plateau.inquiry import Inquiry, When
+from lightning_plateau.inquiry import Check, Inquiry, When
 from lightning_plateau.ledger import Ledger
 from lightning_plateau.optimizers import adapt
 from lightning_plateau.policy import Policy
@@ -86,7 +86,8 @@ class PlateauCallback(Callback):
         experiments: ``"when-stuck"``: where the loss does not go down and no cause is certain,
             short experiments on a copy of the module tell the causes apart. They leave the training
             bit for bit, and take at most 2 % of its time, or five seconds. ``"never"``: none.
-        check: Begin with experiments on the first batches, whatever the loss does.
+        check: Begin with experiments on the first batches, whatever the loss does; ``"thorough"``
+            for those too that say how to go on when nothing is wrong.
         log: Whether to log scalars under ``plateau/``, findings and actions with the Trainer's own
             loggers; None: under every policy but ``"observe"``, which leaves logs as they are.
         quiet: Say nothing; what is found is in ``findings`` and in the journal.
@@ -112,7 +113,7 @@ class PlateauCallback(Callback):
         dirpath: str | None = None,
         dry_run: bool = False,
         experiments: When = "when-stuck",
-        check: bool = False,
+        check: Check = False,
         log: bool | None = None,
         quiet: bool = False,
     ) -> None:

@@ -98,6 +98,7 @@ def check(  # noqa: PLR0913 - settings by name, each with a default
     *,
     steps: int = STEPS,
     most_s: float = MOST_S,
+    thorough: bool = False,
     trainer: Mapping[str, Any] | None = None,
     select: list[str] | None = None,
     ignore: list[str] | None = None,
@@ -115,6 +116,8 @@ def check(  # noqa: PLR0913 - settings by name, each with a default
         datamodule: A LightningDataModule in place of both.
         steps: Optimizer steps of the short training.
         most_s: Seconds after which it ends early; experiments come on top.
+        thorough: Whether to ask too which learning rate would be best, and whether more data would
+            help; it takes about twice as long.
         trainer: Settings of your Trainer that matter here: ``precision``, ``max_epochs``,
             ``gradient_clip_val`` … Callbacks and loggers are left out.
         select: Codes, beginnings of codes or names of the rules to use.
@@ -144,7 +147,7 @@ def check(  # noqa: PLR0913 - settings by name, each with a default
             rules=list(rules),
             every_n_steps=max(1, min(20, steps // 4)),
             dirpath=folder,
-            check=True,
+            check="thorough" if thorough else True,
             quiet=True,
         )
         with quietly():

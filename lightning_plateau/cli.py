@@ -314,6 +314,7 @@ def _check(arguments: argparse.Namespace) -> int:
             target.make,
             **({} if target.data is None else _as_data(target.data)),
             steps=arguments.steps,
+            thorough=arguments.thorough,
             trainer=target.trainer,
             progress_bar=not arguments.json and sys.stderr.isatty(),
         )

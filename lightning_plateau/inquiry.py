@@ -20,7 +20,8 @@ SHARE_OF_RUN = 0.02
 """Share of the time of a run that experiments may take."""
 LEAST_S = 5.0
 """Seconds that they may take in any run: in a short one a share would allow nothing."""
-STEPS_OF_A_CHECK = 200.0
+STEPS_OF_A_CHECK = {True: 200.0, "thorough": 500.0}
+Check = bool | Literal["thorough"]
 
 
 class Inquiry:
@@ -32,7 +33,8 @@ class Inquiry:
     Args:
         run: The run.
         when: ``"when-stuck"`` or ``"never"``.
-        check: Whether to begin with those that are worth making before any training.
+        check: Whether to begin with those that are worth making before any training;
+            ``"thorough"`` for those too that say how to go on when nothing is wrong.
         budget: What all of them may take together.
 
     Attributes:
@@ -44,7 +46,7 @@ class Inquiry:
         run: Run,
         when: When = "when-stuck",
         *,
-        check: bool = False,
+        check: Check = False,
         budget: Budget | None = None,
     ) -> None:
         self.has_news = False
@@ -59,7 +61,7 @@ class Inquiry:
         agree: Callable[[bool], bool] = (
             partial(run.trainer.strategy.reduce_boolean_decision, all=False) if several else bool
         )
-        steps = STEPS_OF_A_CHECK if check else float("inf")
+        steps = STEPS_OF_A_CHECK[check] if check else float("inf")
         self._budget = budget or Budget(steps, agree=agree)
         self._wanted: Experiment | None = next_of_check(History(), ()) if check else None
 
@@ -81,7 +83,7 @@ class Inquiry:
         """
         self.has_news = False
         if self._wanted is None and self._checking:
-            self._wanted = next_of_check(history, self._made)
+            self._wanted = next_of_check(history, self._made, thorough=self._checking == "thorough")
         if self._wanted is None and self._when != "never":
             wanted = next_when_stuck(history, findings, self._made)
             if wanted is not None and self._affordable(wanted, history):

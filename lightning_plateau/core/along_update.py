@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_plateau.core.history import History
-from lightning_plateau.core.signal import EXPERIMENT_STEP_SIZE
+from lightning_plateau.core.signal import EXPERIMENT_LEARNING_RATES, EXPERIMENT_STEP_SIZE
 
 LEAST = 1e-3
 """Share of the loss that a change must amount to."""
@@ -80,3 +80,27 @@ def along_update(history: History) -> AlongUpdate | None:
     medians = np.median(np.nan_to_num(changes, nan=1e12, posinf=1e12, neginf=-1e12), axis=0)
     _, tenth, third, whole, triple, tenfold = medians.tolist()
     return AlongUpdate(min(tenth, third), whole, triple, tenfold)
+
+
+def best_multiple(history: History) -> float | None:
+    """Return the multiple of the learning rate that lowered the loss most; None if not tried.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> losses = {"0.1": [0.9], "1": [1.2], "10": [float("nan")]}
+        >>> best_multiple(history({EXPERIMENT_LEARNING_RATES: losses}))
+        0.1
+    """
+    series = history[EXPERIMENT_LEARNING_RATES]
+    tried = dict(zip(series.labels, series.last_row.tolist(), strict=True))
+    known = {
+        float(name): loss for name, loss in tried.items() if np.isfinite(loss) and _is_number(name)
+    }
+    return min(known, key=lambda multiple: known[multiple], default=None)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return float(name) > 0
+    except ValueError:
+        return False

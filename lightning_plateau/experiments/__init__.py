@@ -29,7 +29,7 @@ def catalogue() -> tuple[type[Experiment], ...]:
 
     Example:
         >>> catalogue()[0].name
-        'zero-inputs'
+        'gradient-flow'
     """
     found = [
         experiment

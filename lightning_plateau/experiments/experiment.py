@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lightning_plateau.core.roles import Sides, sides
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.experiments.budget import Budget, BudgetExceededError
+from lightning_plateau.experiments.memory import give_back, insist_on_room
 from lightning_plateau.experiments.sandbox import (
     InconclusiveError,
     Sandbox,
@@ -166,6 +167,7 @@ def conduct(experiment: Experiment, bench: Bench) -> Result:
     budget.begin()
     try:
         with undisturbed(bench.module):
+            insist_on_room(bench.module, bench.trainer.optimizers)
             seed(0)
             rows = tuple(dict(row) for row in experiment.run(bench))
     except InconclusiveError as error:
@@ -175,6 +177,7 @@ def conduct(experiment: Experiment, bench: Bench) -> Result:
     except Exception as error:  # noqa: BLE001 - it becomes LP903, and the run goes on
         failure = f"{type(error).__name__}: {error}".partition("\n")[0]
     budget.end()
+    give_back()
     ended = bool(inconclusive or failure)
     if not bench.alone and not budget.stopped and budget.agree(ended) and not ended:
         failure = "it failed on another rank"

@@ -86,5 +86,7 @@ class OverfitOneBatch(Experiment):
                 return math.nan
             if float(np.median(losses[-3:])) <= goal and len(losses) >= 3:
                 break
+        if 2 * sandbox.updates < len(losses):
+            raise InconclusiveError(f"{len(losses)} calls made only {sandbox.updates} updates")
         middles = [float(np.median(losses[i : i + 3])) for i in range(max(1, len(losses) - 2))]
         return min(filter(math.isfinite, middles), default=math.nan)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from lightning_plateau.core.along_update import along_update
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.fitting import fitting
 from lightning_plateau.core.history import History
 from lightning_plateau.experiments import catalogue
 from lightning_plateau.experiments.batch_mixing import BatchMixing
 from lightning_plateau.experiments.experiment import Experiment
+from lightning_plateau.experiments.gradient_flow import GradientFlow
+from lightning_plateau.experiments.learning_curve import LearningCurve
+from lightning_plateau.experiments.learning_rate_range import LearningRateRange
 from lightning_plateau.experiments.overfit_one_batch import OverfitOneBatch
 from lightning_plateau.experiments.replay_batch import ReplayBatch
 from lightning_plateau.experiments.shuffled_labels import ShuffledLabels
@@ -25,6 +29,7 @@ SEPARATING: dict[str, tuple[type[Experiment], ...]] = {
 }
 """By symptom, the experiments that separate the causes which it may have, the cheapest first."""
 BEFORE_TRAINING = (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels)
+THOROUGH = (GradientFlow, LearningRateRange, LearningCurve)
 SETTLED = 100
 """Steps after which running statistics say something."""
 LEARNED = 0.25
@@ -53,14 +58,18 @@ def next_when_stuck(
         return None
     suspected = [e for e in catalogue() if codes & set(e.tells)]
     general = [experiment for code in symptoms for experiment in SEPARATING[code]]
-    return _first([*suspected, *general], history, made)
+    along = along_update(history)
+    off = along is not None and (along.overshoots or along.short)
+    return _first([*suspected, *general, *([LearningRateRange] if off else [])], history, made)
 
 
 _SEEN = NON_FINITE | frozenset(SEPARATING)
 """Codes that say what is seen, not why, however certain they are."""
 
 
-def next_of_check(history: History, made: Collection[str]) -> Experiment | None:
+def next_of_check(
+    history: History, made: Collection[str], *, thorough: bool = False
+) -> Experiment | None:
     """Return the next experiment of a check, whatever was found; None while none is due.
 
     Training mode is compared with evaluation mode when running statistics have had time to settle.
@@ -68,13 +77,15 @@ def next_of_check(history: History, made: Collection[str]) -> Experiment | None:
     Args:
         history: What was recorded.
         made: Names of the experiments that were made already.
+        thorough: Whether to make those too that say how to go on when nothing is wrong.
 
     Example:
         >>> next_of_check(History(), ()).name
         'zero-inputs'
     """
-    settled = (TrainAgainstEval,) if history.step >= SETTLED else ()
-    return _first((*BEFORE_TRAINING, *settled), history, made)
+    wanted: list[type[Experiment]] = list(BEFORE_TRAINING)
+    wanted += [TrainAgainstEval] if history.step >= SETTLED else []
+    return _first([*wanted, *(THOROUGH if thorough else ())], history, made)
 
 
 def _first(

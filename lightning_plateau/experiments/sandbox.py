@@ -80,6 +80,9 @@ class Sandbox:
         trainer: The Trainer.
         module: The LightningModule that is trained.
         budget: What steps are taken off.
+
+    Attributes:
+        updates: Steps that the optimizers of the copy have made.
     """
 
     def __init__(self, trainer: Any, module: nn.Module, budget: Budget) -> None:
@@ -90,6 +93,8 @@ class Sandbox:
         self._manual = not module.automatic_optimization
         self._backward_from: list[Tensor] = []
         self._stepping = True
+        self._calls = 0
+        self.updates = 0
         self._isolate(stand_in)
 
     def _isolate(self, trainer: TrainerStandIn) -> None:
@@ -109,6 +114,7 @@ class Sandbox:
 
         def step(closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
             if self._stepping:
+                self.updates += 1
                 return make(acting, closure, **kwargs)
             return None if closure is None else closure()
 
@@ -229,7 +235,9 @@ class Sandbox:
         if sum(parameter.kind in positional for parameter in taken) > 1 or any(
             parameter.kind is Parameter.VAR_POSITIONAL for parameter in taken
         ):
-            return step(batch, 0)
+            # Not 0, for which users draw pictures, and not always the same: they count by it.
+            self._calls += 1
+            return step(batch, self._calls)
         return step(batch)
 
     def _clear_gradients(self) -> None:

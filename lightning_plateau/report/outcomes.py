@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from lightning_plateau.core.along_update import along_update
-from lightning_plateau.core.fitting import fitting, ignored_inputs, label_test, latest, mixing
+from lightning_plateau.core.along_update import along_update, best_multiple
+from lightning_plateau.core.fitting import fall, fitting, ignored_inputs, label_test, latest, mixing
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import (
+    EXPERIMENT_LEARNING_CURVE,
     EXPERIMENT_REPLAY_BATCH,
     EXPERIMENT_TRAIN_AGAINST_EVAL,
     EXPERIMENT_ZERO_INPUTS,
@@ -28,7 +29,7 @@ def outcomes(history: History) -> tuple[str, ...]:
         >>> outcomes(history({EXPERIMENT_ZERO_INPUTS: row}))
         ('the loss is the same whatever the inputs (2.3)',)
     """
-    said = (_inputs, _mixing, _step, _batch, _labels, _modes, _replay)
+    said = (_inputs, _mixing, _step, _batch, _labels, _modes, _rates, _data, _replay)
     return tuple(text for say in said if (text := say(history)))
 
 
@@ -84,6 +85,22 @@ def _modes(history: History) -> str:
     rows = series.values[series.steps == series.steps[-1]]
     train, evaluated = (np.median(rows[:, series.labels.index(n)]) for n in ("train", "eval"))
     return f"loss in training mode {number(float(train))}, in evaluation {number(float(evaluated))}"
+
+
+def _rates(history: History) -> str:
+    best = best_multiple(history)
+    if best is None:
+        return ""
+    return "the learning rate is best" if best == 1.0 else f"{best:g} × the learning rate is best"
+
+
+def _data(history: History) -> str:
+    row = latest(history, EXPERIMENT_LEARNING_CURVE)
+    gained = fall(row.get("0.25", math.nan), row.get("1", math.nan))
+    if math.isnan(gained):
+        return ""
+    more = f"lowers the loss of unseen batches by {100 * gained:.0f} %"
+    return f"four times the data {more if gained > 0.02 else 'does not help'}"
 
 
 def _replay(history: History) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.along_update import AlongUpdate, along_update
+from lightning_plateau.core.along_update import AlongUpdate, along_update, best_multiple
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
@@ -192,7 +192,9 @@ class LearningRateTooHigh(Rule):
     def _fix(self, history: History, size: float) -> str:
         rates = history[LEARNING_RATES].since(0)
         now = rates.values[0].max() if len(rates) and rates.labels else float("nan")
-        factor = min(0.5, self.ordinary_update / size)
+        tried = best_multiple(history)
+        factor = tried if tried is not None and tried < 1.0 else self.ordinary_update / size
+        factor = min(0.5, factor)
         if not np.isfinite(now) or now <= 0:
             return f"multiply the learning rate by about {factor:.1g}"
         return f"lower the learning rate: lr={now * factor:.1g} in place of {now:.3g}"

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.along_update import AlongUpdate, along_update
+from lightning_plateau.core.along_update import AlongUpdate, along_update, best_multiple
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import share_of_peak, warming_up
@@ -132,7 +132,9 @@ class LearningRateTooLow(Rule):
     def _fix(self, history: History, moved: Updates) -> str:
         rates = history[LEARNING_RATES]
         now = float(rates.last_row.max()) if len(rates) and rates.labels else float("nan")
+        tried = best_multiple(history)
         factor = min(self.most_raise, max(3.0, self.ordinary_update / moved.typical))
+        factor = max(factor, tried or 0.0)
         if not np.isfinite(now) or now <= 0:
             return f"multiply the learning rate by about {factor:.1g}, then look again"
         return (

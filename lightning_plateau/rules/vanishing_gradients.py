@@ -12,8 +12,15 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.layers import weights_by_depth
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import GRADIENT_NORMS, LOSS, PARAMETER_NORMS, UPDATE_RATIOS
+from lightning_plateau.core.signal import (
+    EXPERIMENT_GRADIENT_FLOW,
+    GRADIENT_NORMS,
+    LOSS,
+    PARAMETER_NORMS,
+    UPDATE_RATIOS,
+)
 from lightning_plateau.core.statistics import spearman
+from lightning_plateau.core.trend import finite_values
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,8 @@ class VanishingGradients(Rule):
         moved = history[UPDATE_RATIOS].column(first).finite.last
         # An adaptive optimizer moves the first layers all the same, though by noise.
         confidence = min(0.95, 0.6 + 0.2 * (lost - self.least_decades)) - 0.1 * (moved > 1e-4)
+        if _arrives(history):
+            confidence *= 0.5
         return self.finding(
             history,
             confidence,
@@ -139,6 +148,13 @@ class VanishingGradients(Rule):
         )
 
 
+def _arrives(history: History) -> bool:
+    """Whether an experiment saw a tenth of the last output's gradient at the first layer's."""
+    series = history[EXPERIMENT_GRADIENT_FLOW]
+    flow = [value for value in series.last_row.tolist() if math.isfinite(value)]
+    return len(flow) > 1 and flow[0] > 0.1 * flow[-1] > 0.0
+
+
 def _profile(history: History, window: int) -> _Profile:
     """Return the layers' relative gradients over the recent ``window`` rows."""
     recent = history[GRADIENT_NORMS].tail(window)
@@ -147,7 +163,7 @@ def _profile(history: History, window: int) -> _Profile:
     decades: list[float] = []
     first = math.nan
     for name in weights_by_depth(history):
-        gradients, sizes = recent.column(name).finite.values, weights.column(name).finite
+        gradients, sizes = finite_values(recent.column(name)), weights.column(name).finite
         if not len(gradients) or not len(sizes):
             continue
         gradient = float(np.median(gradients))
@@ -156,7 +172,7 @@ def _profile(history: History, window: int) -> _Profile:
             first = gradient if not names else first
             names.append(name)
             decades.append(math.log10(gradient) - math.log10(sizes.last))
-    losses = np.abs(history[LOSS].finite.tail(window).values)
+    losses = np.abs(finite_values(history[LOSS].tail(window)))
     leverage = math.nan
     if names and len(losses) and np.median(losses) > 0.0:
         size = weights.column(names[0]).finite.last

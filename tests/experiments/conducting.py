@@ -37,7 +37,7 @@ class Conducting(Callback):
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._latest = [*self._latest[-7:], copy.deepcopy(batch)]
+        self._latest = [*self._latest[-15:], copy.deepcopy(batch)]
         if self._count in self.at:
             for experiment in self.experiments:
                 agree = partial(trainer.strategy.reduce_boolean_decision, all=False)

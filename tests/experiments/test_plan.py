@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.signal import EXPERIMENT_OVERFIT
+from lightning_plateau.core.signal import EXPERIMENT_OVERFIT, EXPERIMENT_STEP_SIZE
 from lightning_plateau.experiments import by_name, catalogue
 from lightning_plateau.experiments.plan import (
     next_of_check,
@@ -69,6 +69,20 @@ def test_a_check_makes_all_that_are_worth_it() -> None:
     assert later.name == "train-against-eval"
 
 
+def test_a_thorough_check_makes_them_all_but_the_replay() -> None:
+    made: list[str] = []
+    late = replace(LEARNED, step=100)
+    while (wanted := next_of_check(late, made, thorough=True)) is not None:
+        made.append(wanted.name)
+    assert set(made) == set(by_name()) - {"replay-batch"}
+
+
+def test_where_the_steps_have_the_wrong_length_a_better_one_is_looked_for() -> None:
+    losses = {"0": [1.0], "0.1": [0.9], "0.3": [0.8], "1": [3.0], "3": [9.0], "10": [90.0]}
+    long = history({EXPERIMENT_STEP_SIZE: losses})
+    assert row(long, found("LP403")) == ["step-size", "learning-rate-range"]
+
+
 def test_every_experiment_has_a_name_and_a_signal_of_its_own() -> None:
     assert len(by_name()) == len(catalogue()) == len({kind.signal.tag for kind in catalogue()})
     for kind in catalogue():
@@ -76,4 +90,4 @@ def test_every_experiment_has_a_name_and_a_signal_of_its_own() -> None:
         assert kind.signal.axis == "condition"
         assert kind.__doc__
         assert 0 < kind.cost <= 200
-        assert 1 <= kind.batches <= 8
+        assert 1 <= kind.batches <= 16
