@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,7 @@ def _add_demo(commands: Any) -> None:
         "--epochs", type=_at_least_one, help="epochs of each training; the fault knows how many"
     )
     demo.add_argument("--out", type=Path, help="folder; default ./plateau-demo/FAULT")
+    demo.add_argument("--json", action="store_true", help="the result as JSON")
 
 
 def _add_check(commands: Any) -> None:
@@ -285,21 +286,30 @@ def _at_least_one(text: str) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     # The only command that needs torch: the others answer at once, on any machine.
-    from lightning_plateau.demo import check_extras, describe_faults, find_fault, run_demo
+    from lightning_plateau.demo import FAULTS, check_extras, describe_faults, find_fault, run_demo
 
     if arguments.fault == "list":
-        show(describe_faults())
+        if arguments.json:
+            _print_json({fault.name: fault.story for fault in FAULTS.values()})
+        else:
+            show(describe_faults())
         return HEALTHY
     with _checked(ImportError, ValueError):
         fault = find_fault(arguments.fault)
         check_extras()
-    run_demo(
-        fault.name,
-        policy=arguments.policy,
-        seed=arguments.seed,
-        epochs=arguments.epochs,
-        out=arguments.out,
-    )
+    # With JSON on the standard output, what the trainings say goes elsewhere.
+    with redirect_stdout(sys.stderr if arguments.json else sys.stdout):
+        result = run_demo(
+            fault.name,
+            policy=arguments.policy,
+            seed=arguments.seed,
+            epochs=arguments.epochs,
+            out=arguments.out,
+            progress_bar=not arguments.json,
+        )
+    if arguments.json:
+        accuracies = {"untreated": result.untreated, "treated": result.treated}
+        _print_json({"accuracy": accuracies, "report": document(read_run(result.folder))})
     return HEALTHY
 
 

@@ -240,3 +240,13 @@ def test_the_help_of_each_command_has_examples(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert f"examples:\n  lightning-plateau {command} " in capsys.readouterr().out
+
+
+def test_the_demo_answers_in_json_and_in_nothing_else(tmp_path, capsys):
+    assert main(["demo", "--fault", "list", "--json"]) == 0
+    assert "exploding-gradients" in json.loads(capsys.readouterr().out)
+    arguments = ["--fault", "softmax-before-cross-entropy", "--epochs", "1"]
+    assert main(["demo", *arguments, "--out", str(tmp_path / "demo"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["report"]["findings"][0]["code"] == "LP701"
+    assert set(said["accuracy"]) == {"untreated", "treated"}

@@ -26,6 +26,7 @@ from lightning_plateau.report.assessment import Assessment, Health, Treatment, a
 from lightning_plateau.report.coverage import coverage, facts
 from lightning_plateau.report.events import events
 from lightning_plateau.report.heat_map import heat_maps
+from lightning_plateau.report.outcomes import outcomes
 from lightning_plateau.report.panels import Panel, numbers, panels
 from lightning_plateau.report.phrases import change, number, one_line
 from lightning_plateau.report.verdict import Advice, advice, losses, said
@@ -110,6 +111,7 @@ def report_page(
         shown=_shown(state),
         tried=[_tried(treatment) for treatment in state.treatments],
         experiments=_experiments(history),
+        outcomes=outcomes(history),
         coverage=coverage(history, journal, catalogue()),
         facts=facts(history),
         lines=[one_line(entry.record) for entry in journal][:MOST_JOURNAL_LINES],

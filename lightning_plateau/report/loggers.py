@@ -8,6 +8,7 @@ TensorBoard, Weights & Biases and MLflow, and any other is given scalars alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.history import Floats, History, Series, Steps
 from lightning_plateau.core.journal import Entry, Journal
-from lightning_plateau.core.signal import ACTIVATION_DEAD, GRADIENT_NORM, LOSS
+from lightning_plateau.core.signal import ACTIVATION_DEAD, GRADIENT_NORM, LOSS, UPDATE_RATIOS
 from lightning_plateau.report.panels import typical_update
 from lightning_plateau.report.phrases import one_line
 from lightning_plateau.report.plots import overview
@@ -97,11 +98,17 @@ class LoggerFeed:
     def _rows(
         self, history: History, entries: Sequence[Entry]
     ) -> Iterator[tuple[int, dict[str, float]]]:
-        curves = _curves(history)
+        end = _known_until(history)
+        steps = [
+            step
+            for step in range(self._next_step, end)
+            if (step + self._offset + 1) % self._every_n_steps == 0
+        ]
+        if not steps:
+            return
+        curves = _curves(_latest(history, self._next_step))
         faults, actions = _faults(entries), _steps_of(entries, "intervention")
-        for step in range(self._next_step, _known_until(history)):
-            if (step + self._offset + 1) % self._every_n_steps:
-                continue
+        for step in steps:
             found = {name: _value(series, step) for name, series in curves.items()}
             values = {PREFIX + name: v for name, v in found.items() if v is not None}
             values[PREFIX + "faults"] = float(np.searchsorted(faults, step, side="right"))
@@ -113,6 +120,19 @@ def kind_of(logger: Any) -> str:
     """Return the name of the known logger that ``logger`` is or descends from; else empty."""
     names = (cls.__name__ for cls in type(logger).__mro__)
     return next((name for name in names if name in _TAKERS), "")
+
+
+def _latest(history: History, step: int) -> History:
+    """Return of what is logged the rows that matter from ``step`` on: the last one before, too.
+
+    A long run is fed many times, and must not be gone through from its beginning each time.
+    """
+    series = {}
+    for signal in (GRADIENT_NORM, UPDATE_RATIOS, ACTIVATION_DEAD):
+        found = history[signal]
+        row = int(np.searchsorted(found.steps, step, side="right")) - 1
+        series[signal.tag] = found.tail(len(found) - max(0, row))
+    return replace(history, series=series)
 
 
 def _curves(history: History) -> dict[str, Series]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lightning_plateau.core.signal import GRADIENT_NORMS, LOSS
 from lightning_plateau.report.html import save_report
-from tests.report.runs import FLAT, SOFTMAX, recorded, treated_journal
+from lightning_plateau.testing import history
+from tests.report.runs import FLAT, SOFTMAX, journal, recorded, treated_journal
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -148,6 +151,18 @@ def test_paper_shows_what_is_folded_and_both_themes_can_be_read(browser, page):
         )
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert colours[0] != colours[1]
+
+
+def test_hostile_names_run_nothing(browser, tmp_path):
+    script = "<script>document.title = 'broken'</script>"
+    hostile = f"{script}<img src=x onerror=\"document.title='broken'\">'\">{{{{1+1}}}}"
+    finding = replace(SOFTMAX, message=hostile, where=hostile, fix=hostile)
+    made = history({LOSS: [2.0, 1.0], GRADIENT_NORMS: {hostile: [1.0, 2.0]}})
+    path = save_report(tmp_path / "<img>" / "report.html", (finding,), journal(finding), made)
+    browser.get(path.as_uri())
+    assert browser.title == "sick · <img> · lightning-plateau"
+    assert hostile in find(browser, "article#LP701").text
+    assert browser.get_log("browser") == []
 
 
 def test_it_fits_a_telephone(browser, page):

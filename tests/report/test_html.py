@@ -13,6 +13,7 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note
 from lightning_plateau.core.signal import (
     EXPERIMENT_STEP_SIZE,
+    EXPERIMENT_ZERO_INPUTS,
     GRADIENT_NORM,
     GRADIENT_NORMS,
     LEARNING_RATES,
@@ -166,10 +167,13 @@ def test_a_run_of_hardly_anything_has_a_page(made):
     assert Tags(report_page((), Journal(), made)).open == []
 
 
-def test_what_experiments_measured_is_shown():
+def test_what_experiments_said_and_measured_is_shown():
     made = history({LOSS: [2.0, 1.0], EXPERIMENT_STEP_SIZE: {"0": [2.0], "× 0.1": [1.9]}})
     assert "step_size loss of a batch after" in text_of(report_page((), Journal(), made))
     assert "0: 2 · × 0.1: 1.9" in text_of(report_page((), Journal(), made))
+    row = {"real": [2.3], "zeroed": [2.3], "swapped": [2.3]}
+    blind = history({LOSS: [2.3, 2.3], EXPERIMENT_ZERO_INPUTS: row})
+    assert "the loss is the same whatever the inputs (2.3)" in report_page((), Journal(), blind)
 
 
 def test_it_is_written_whole_and_named_after_its_run(tmp_path):

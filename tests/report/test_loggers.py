@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from lightning_plateau import PlateauCallback, Policy
-from lightning_plateau.core.signal import GRADIENT_NORM
+from lightning_plateau.core.signal import GRADIENT_NORM, UPDATE_RATIOS
 from lightning_plateau.framework import PACKAGE
 from lightning_plateau.report.loggers import LoggerFeed, kind_of
 from lightning_plateau.testing import history
@@ -69,6 +69,18 @@ def test_steps_that_were_not_read_from_the_device_yet_wait():
     feed = LoggerFeed([seen], every_n_steps=2)
     feed.update(history({GRADIENT_NORM: [1.0, 1.0]}, step=10), journal())
     assert [step for step, _ in seen.rows] == [1]
+
+
+def test_what_is_measured_now_and_then_is_logged_with_its_latest_value():
+    ratios = {"a.weight": [0.5, 0.1, 0.01], "b.weight": [0.5, 0.3, 0.03]}
+    seen = Recording()
+    feed = LoggerFeed([seen], every_n_steps=50)
+    for drained in (75, 150):
+        kept = {name: values[: drained // 50] for name, values in ratios.items()}
+        made = history({GRADIENT_NORM: [1.0] * drained, UPDATE_RATIOS: kept}, every=50)
+        feed.update(made, journal())
+    rows = {step: row["plateau/update_ratio"] for step, row in seen.rows}
+    assert rows == pytest.approx({49: 0.5, 99: 0.2, 149: 0.02})
 
 
 def test_faults_and_interventions_are_counted_from_the_step_at_which_they_happened():
