@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,8 +84,17 @@ def guessing(history: History) -> Guess | None:
     known = _comparisons(history)
     if not known:
         return None
-    latest = known[-1]
-    same = [one for one in known if one.operation.name == latest.operation.name]
+    return best_guess(known)
+
+
+def best_guess(seen: Sequence[Comparison]) -> Guess | None:
+    """Return the loss of the best constant guess of the targets; None where unknown.
+
+    Args:
+        seen: The same comparison on one tape or several, the latest last; at least one.
+    """
+    latest = seen[-1]
+    same = [one for one in seen if one.operation.name == latest.operation.name]
     return _guess(latest, same)
 
 

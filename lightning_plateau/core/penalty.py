@@ -1,0 +1,112 @@
+"""Penalties: terms of a loss that are made of parameters alone, read off the tape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_plateau.core.objective import parametric_operations
+from lightning_plateau.core.tape import Operand, Operation, Tape
+
+_SUMS = frozenset({"add", "iadd", "sub", "isub"})
+_SCALES = frozenset(
+    ["mul", "imul", "multiply", "div", "truediv", "itruediv", "divide", "neg", "clone", "to"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """What a loss adds to that of the data.
+
+    Attributes:
+        operation: The operation that made the largest penalty.
+        size: Sum of the penalties, as they enter the loss; at least 0.
+        rest: What is left of the loss without them.
+        beside: Indices of the operations that made the rest.
+    """
+
+    operation: Operation
+    size: float
+    rest: float
+    beside: tuple[int, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of the penalties in the loss, between 0 and 1."""
+        whole = self.size + abs(self.rest)
+        return self.size / whole if whole > 0 else 0.0
+
+
+def penalty(tape: Tape) -> Penalty | None:
+    """Return the terms of the loss that depend on parameters and on no data; None for none.
+
+    Example:
+        >>> value = lambda mean: {"mean": mean}
+        >>> x, weight = Operand("batch", 0, "0"), Operand("parameter", name="fc.weight")
+        >>> loss = Operation(0, "mse_loss", "", (x, weight), statistics=value(2.0))
+        >>> norm = Operation(1, "norm", "", (weight,), statistics=value(6.0))
+        >>> both = Operand("operation", 0), Operand("operation", 1)
+        >>> total = Operation(2, "add", "", both, statistics=value(8.0))
+        >>> penalty(Tape(0, (loss, norm, total), root=2)).share
+        0.75
+    """
+    if tape.root is None or not 0 <= tape.root < len(tape):
+        return None
+    parametric, fed = parametric_operations(tape), _fed(tape)
+    terms = _terms(tape, tape.root)
+    found = {index: size for index, size in terms.items() if index in parametric - fed}
+    size = sum(abs(one) for one in found.values())
+    beside = tuple(index for index in terms if index in fed)
+    rest = sum(terms[index] for index in beside)
+    if not found or not math.isfinite(size) or not math.isfinite(rest):
+        return None
+    largest = max(found, key=lambda index: abs(found[index]))
+    return Penalty(tape.operations[largest], size, rest, beside)
+
+
+def _fed(tape: Tape) -> frozenset[int]:
+    """Return the operations that data went into, or something unknown that may have been data."""
+    fed: set[int] = set()
+    for operation in tape:
+        if any(_is_fed(operand, fed) for operand in operation.operands):
+            fed.add(operation.index)
+    return frozenset(fed)
+
+
+def _is_fed(operand: Operand, fed: set[int]) -> bool:
+    return operand.index in fed if operand.source == "operation" else operand.source != "parameter"
+
+
+def _terms(tape: Tape, root: int) -> dict[int, float]:
+    """Return the summands that ``root`` is made of and their sizes, constant factors included."""
+    terms: dict[int, float] = {}
+    factors = {root: 1.0}
+    for index in range(root, -1, -1):
+        factor = factors.pop(index, None)
+        if factor is None:
+            continue
+        operation = tape.operations[index]
+        parts = _parts(tape, operation)
+        if not parts:
+            terms[index] = factor * _value(operation)
+        for part, share in parts:
+            factors[part] = factors.get(part, 0.0) + factor * share
+    return terms
+
+
+def _parts(tape: Tape, operation: Operation) -> list[tuple[int, float]]:
+    """Return what a sum or a scaled number is made of, with factors; nothing for other calls."""
+    made = [o.index for o in operation.operands if o.source == "operation"]
+    if math.prod(operation.shape) != 1 or not 1 <= len(made) == len(operation.operands):
+        return []
+    if operation.name in _SUMS:
+        sign = -1.0 if operation.name in ("sub", "isub") else 1.0
+        return [(index, sign if place else 1.0) for place, index in enumerate(made)]
+    if operation.name in _SCALES and len(made) == 1:
+        inner = _value(tape.operations[made[0]])
+        return [(made[0], _value(operation) / inner if inner else 0.0)]
+    return []
+
+
+def _value(operation: Operation) -> float:
+    return operation.statistics.get("mean", math.nan)
