@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from lightning_plateau.core.evaluation_gap import evaluation_gap
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.normalization import BatchNormCall, batch_norm_calls
 from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
     PASSING_OPERATIONS,
@@ -29,7 +31,8 @@ class MisplacedBatchNorm(Rule):
 
     What it detects:
         A batch norm on the output that a loss compares with targets of the batch; one batch norm
-        that is applied after different layers; and, as a remark, a batch norm directly after
+        that is applied after different layers, which is certain where validation shows less than
+        half of what the first epoch has learned; and, as a remark, a batch norm directly after
         another. Projections of contrastive methods, whose losses have no targets, may end in one.
 
     Why it matters:
@@ -65,12 +68,24 @@ class MisplacedBatchNorm(Rule):
     code: ClassVar[str] = "LP608"
     name: ClassVar[str] = "misplaced-batch-norm"
     severity: ClassVar[Severity] = Severity.WARNING
-    explains: ClassVar = ("LP110", "LP401", "LP405", "LP602", "LP802", "LP803", "LP807")
+    requires: ClassVar = (LOSS, VALIDATION_LOSS)
+    explains: ClassVar = (
+        "LP106",
+        "LP110",
+        "LP401",
+        "LP405",
+        "LP602",
+        "LP801",
+        "LP802",
+        "LP803",
+        "LP807",
+    )
     why: ClassVar[str] = "it forces one mean and one spread on what should differ"
 
     on_numbers: float = 0.7
     on_classes: float = 0.45
     in_two_places: float = 0.6
+    least_share: float = 0.5
 
     def check(self, history: History) -> Finding | None:
         """Return the fault at the first norm that is out of place, the worst kind first."""
@@ -122,9 +137,11 @@ class MisplacedBatchNorm(Rule):
             return None
         scale, weights = next(iter(shared.items()))
         name = scale.rpartition(".")[0] or scale
+        gap = evaluation_gap(history)
+        suffers = gap is not None and gap.share >= self.least_share
         return self.finding(
             history,
-            self.in_two_places,
+            1.0 if suffers else self.in_two_places,
             f"{name} is applied in {len(weights)} places: after {', '.join(sorted(weights)[:3])}",
             evidence=(Evidence("places of one batch norm", float(len(weights)), 1.0, name),),
             fix=f"give each place a batch norm of its own: {name} keeps one pair of running "

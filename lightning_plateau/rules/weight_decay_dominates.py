@@ -82,6 +82,8 @@ class WeightDecayDominates(Rule):
         "LP407",
         "LP414",
         "LP501",
+        "LP502",
+        "LP609",
         "LP802",
         "LP807",
     )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.rules.misplaced_batch_norm import MisplacedBatchNorm
+from tests.rules.normalized import run
 from tests.rules.taped import labels, points, taped
 
 RULE = MisplacedBatchNorm()
@@ -65,6 +68,15 @@ def test_misplaced(loss: object, sick: nn.Module, word: str, certainty: str) -> 
     assert found is not None
     assert word in found.message
     assert found.certainty == certainty
+
+
+def test_two_places_are_certain_where_validation_suffers() -> None:
+    tapes = taped(classes, Shared(), points(), labels(classes=3)).tapes
+    curves = {"training": [1.1] * 30 + [0.2] * 90, "validation": (1.4, 1.3, 1.5)}
+    found = RULE.check(replace(run(**curves), tapes=tapes))  # type: ignore[arg-type]
+    assert found is not None
+    assert found.certain
+    assert "LP602" in found.explains
 
 
 def test_a_second_norm_in_a_row_is_a_remark() -> None:
