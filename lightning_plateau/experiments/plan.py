@@ -41,7 +41,8 @@ def next_when_stuck(
 ) -> Experiment | None:
     """Return the cheapest experiment that tells the causes of a stuck training apart.
 
-    None while the training is not stuck, or where its cause is certain.
+    Where something is suspected, those come first that speak for or against it. None while nothing
+    is suspected and the training is not stuck, or where its cause is certain.
 
     Args:
         history: What was recorded.
@@ -54,12 +55,10 @@ def next_when_stuck(
     if codes & NON_FINITE:
         return _first([ReplayBatch], history, made)
     symptoms = [code for code in SEPARATING if code in codes]
-    if not symptoms:
-        return None
     suspected = [e for e in catalogue() if codes & set(e.tells)]
     general = [experiment for code in symptoms for experiment in SEPARATING[code]]
     along = along_update(history)
-    off = along is not None and (along.overshoots or along.short)
+    off = bool(symptoms) and along is not None and (along.overshoots or along.short)
     return _first([*suspected, *general, *([LearningRateRange] if off else [])], history, made)
 
 

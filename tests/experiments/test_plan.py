@@ -47,6 +47,11 @@ def test_what_is_suspected_already_comes_first() -> None:
     assert row(LEARNED, found("LP406"), found("LP403")) == ["step-size"]
 
 
+def test_a_suspicion_is_tested_though_the_loss_goes_down() -> None:
+    assert row(LEARNED, found("LP602", 0.65, Severity.WARNING)) == ["train-against-eval"]
+    assert row(LEARNED, found("LP106", 0.75)) == ["shuffled-labels"]
+
+
 def test_a_certain_cause_needs_no_experiment() -> None:
     assert row(LEARNED, found("LP701", 1.0), found("LP401")) == []
     # That the loss is flat may be certain; why it is, is not.
