@@ -280,14 +280,18 @@ class _Bar(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar."""
         self._bar = import_module("tqdm").tqdm(
-            total=self._steps, desc="lightning-plateau check", unit="step", leave=False
+            total=self._steps,
+            desc="lightning-plateau check",
+            unit="step",
+            leave=False,
+            mininterval=0.5,
         )
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Move it on."""
         self._bar.update()
 
-    def teardown(self, trainer: Trainer, *_: Any) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take it away."""
         if self._bar is not None:
             self._bar.close()

@@ -114,7 +114,7 @@ def test_it_ends_in_time_and_heeds_the_settings() -> None:
 
 
 def test_the_progress_bar_is_drawn_and_taken_away(capsys: Any) -> None:
-    checked(Digits(), steps=10, progress_bar=True)
+    assert checked(Digits(), steps=10, progress_bar=True).error == ""
     assert "lightning-plateau check" in capsys.readouterr().err
 
 

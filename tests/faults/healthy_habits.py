@@ -36,7 +36,7 @@ def _classifier(
 
 
 @program()
-def raw_pixels() -> Training:
+def pixels_as_they_are() -> Training:
     """Pixels in 0 … 16 as they are; a rate that suits them."""
     images, labels = data.digits()
     loaders = data.loaders(images.flatten(1), labels, batch_size=64)
