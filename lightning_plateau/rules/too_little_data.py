@@ -33,8 +33,8 @@ class TooLittleData(Rule):
     What it detects:
         A training set of at most 30 samples a class (or 100 samples, where there are no classes),
         each for ten parameters or more, which the model has learned by heart: its loss is below a
-        quarter of that of guessing (a tenth, while training goes on), and of that gain the
-        validation loss never saw four fifths.
+        quarter of that of guessing, and of that gain the validation loss never saw four fifths.
+        Said when training has ended: what is learned by heart first may be understood later.
         Samples that an epoch repeats count once. Small data that carry over are not reported.
 
     Why it matters:
@@ -46,7 +46,8 @@ class TooLittleData(Rule):
         >>> from lightning_plateau.testing import history
         >>> profile = Profile((ParameterFact("w", "", (100, 50)),), dataset_size=40)
         >>> validation = {VALIDATION_LOSS: [0.95, 0.8, 0.7, 0.7, 0.7]}
-        >>> run = history(validation, loss=np.geomspace(1.0, 0.01, 100), every=24, profile=profile)
+        >>> losses = np.geomspace(1.0, 0.01, 100)
+        >>> run = history(validation, loss=losses, every=24, profile=profile, finished=True)
         >>> TooLittleData().check(run).message
         '40 samples for 5000 parameters: of what training gained, validation gained 31 % at best'
 
@@ -60,7 +61,8 @@ class TooLittleData(Rule):
 
     References:
         Goodfellow et al., 2016, Deep Learning, chapter 11.3 (whether to gather more data). Hestness
-        et al., 2017, Deep Learning Scaling is Predictable, Empirically.
+        et al., 2017, Deep Learning Scaling is Predictable, Empirically. Power et al., 2022,
+        Grokking: Generalization Beyond Overfitting on Small Algorithmic Datasets.
     """
 
     code: ClassVar[str] = "LP107"
@@ -84,13 +86,14 @@ class TooLittleData(Rule):
     in_all: float = 100.0
     least_parameters: float = 10.0
     learned: float = 0.25
-    learned_while_training: float = 0.1
     least_carried: float = 0.8
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where a few samples were learned by heart."""
         beside, size = generalization(history), distinct_samples(history)
-        if len(beside) < self.fewest_validations or size is None or size < 1.0:
+        if not history.finished or size is None or size < 1.0:
+            return None
+        if len(beside) < self.fewest_validations:
             return None
         classes, parameters = _classes(history), history.profile.trainable_size
         if size > (self.per_class * classes if classes > 1 else self.in_all):
@@ -116,8 +119,7 @@ class TooLittleData(Rule):
         """Return which part of the gain of training showed in validation; inf where none is."""
         start = chance_loss(history) or _first(history)
         now, best = float(beside.training[-1]), float(beside.validation.min())
-        learned = self.learned if history.finished else self.learned_while_training
-        if not 0.0 <= now <= learned * start:
+        if not 0.0 <= now <= self.learned * start:
             return inf
         return (start - best) / (start - now) if start > now else inf
 
