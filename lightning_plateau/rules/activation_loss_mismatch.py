@@ -87,6 +87,7 @@ class ActivationLossMismatch(Rule):
     code: ClassVar[str] = "LP702"
     name: ClassVar[str] = "activation-loss-mismatch"
     explains: ClassVar = (
+        "LP104",
         "LP201",
         "LP301",
         "LP302",

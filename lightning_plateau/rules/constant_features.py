@@ -68,6 +68,7 @@ class ConstantFeatures(Rule):
     name: ClassVar[str] = "constant-features"
     requires: ClassVar = (DATA_CONSTANT, DATA_MEAN, DATA_STD, DATA_MINIMUM, DATA_MAXIMUM)
     explains: ClassVar = (
+        "LP104",
         "LP106",
         "LP108",
         "LP302",

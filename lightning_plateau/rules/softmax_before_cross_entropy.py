@@ -55,6 +55,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
     code: ClassVar[str] = "LP701"
     name: ClassVar[str] = "softmax-before-cross-entropy"
     explains: ClassVar = (
+        "LP104",
         "LP302",
         "LP401",
         "LP403",

@@ -114,6 +114,7 @@ class TargetsNotScaled(Rule):
     name: ClassVar[str] = "targets-not-scaled"
     requires: ClassVar = (LOSS,)
     explains: ClassVar = (
+        "LP106",
         "LP201",
         "LP202",
         "LP203",

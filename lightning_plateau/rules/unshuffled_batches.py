@@ -76,6 +76,7 @@ class UnshuffledBatches(Rule):
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LABEL_COUNTS, DATA_MEAN, DATA_STD, BATCH_SIZE, LOSS, VALIDATION_LOSS)
     explains: ClassVar = (
+        "LP104",
         "LP106",
         "LP401",
         "LP402",
