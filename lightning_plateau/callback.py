@@ -15,13 +15,14 @@ from lightning_plateau.core import signal
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note
+from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.diagnosis import diagnose, diagnose_since, select_rules
 from lightning_plateau.experiments.experiment import described
 from lightning_plateau.framework import Callback, LightningModule, Trainer
 from lightning_plateau.inquiry import Check, Inquiry, When
 from lightning_plateau.ledger import Ledger
-from lightning_plateau.optimizers import adapt
+from lightning_plateau.optimizers import OptimizerAdapter, adapt
 from lightning_plateau.policy import Policy
 from lightning_plateau.recording.batch import batch_size
 from lightning_plateau.recording.profile import Hints, take_profile
@@ -200,9 +201,7 @@ class PlateauCallback(Callback):
         self._open_folder(trainer)
         adapters = adapt(trainer)
         taped = not _compiled(module)
-        hints = getattr(module, "plateau_hints", Hints())
-        flags = [adapter.capabilities for adapter in adapters]
-        profile = take_profile(trainer, module, flags, hints)
+        profile = _profile(trainer, module, adapters)
         every_n_steps = self._policy.looks_every(self._every_n_steps, profile.planned_steps)
         self._cadence = Cadence(every_n_steps)
         recorder = Recorder(
@@ -322,6 +321,8 @@ class PlateauCallback(Callback):
         if self._watch is None:
             return
         recorder, treatment = self._watch.recorder, self._watch.treatment
+        if recorder.profile.unshaped:
+            recorder.profile = _profile(trainer, pl_module, adapt(trainer))
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         closed = recorder.end_batch(
             loss=loss if isinstance(loss, Tensor) else None,
@@ -558,6 +559,13 @@ class PlateauCallback(Callback):
         self.journal = Journal()
         self.journal.load_state_dict(state_dict["journal"])
         self._ledger.load_state_dict(state_dict["ledger"])
+
+
+def _profile(
+    trainer: Trainer, module: LightningModule, adapters: Sequence[OptimizerAdapter]
+) -> Profile:
+    flags = [adapter.capabilities for adapter in adapters]
+    return take_profile(trainer, module, flags, getattr(module, "plateau_hints", Hints()))
 
 
 def _needed(rules: Sequence[Rule]) -> frozenset[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integers as wide as a value, to copy bits without computing with them."""
@@ -145,7 +146,8 @@ def _keeps_statistics(part: nn.Module) -> bool:
 
 
 def _buffers(part: nn.Module) -> list[Tensor]:
-    return [buffer for buffer in part._buffers.values() if buffer is not None]
+    # Those of lazy layers hold nothing before their first batch.
+    return [b for b in part._buffers.values() if b is not None and not is_lazy(b)]
 
 
 def _same(left: list[Tensor], right: list[Tensor]) -> bool:

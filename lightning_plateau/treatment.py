@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from lightning_plateau.choice import Past, Withheld, choose
 from lightning_plateau.core.finding import Finding, Severity
@@ -146,7 +147,8 @@ class Treatment:
                 remedy.apply(self._run)
             else:
                 self._journal.append(Note(step, f"{remedy.name} cannot stand guard: {obstacle}"))
-        if self._wants_snapshots:
+        # Lazy layers have no weights to go back to before their first batch.
+        if self._wants_snapshots and not any(map(is_lazy, self._run.module.parameters())):
             self._run.snapshots.keep(self._run)
 
     @property

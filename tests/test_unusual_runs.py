@@ -126,12 +126,22 @@ class Default(Digits):
         optimizer.step()
 
 
+class Lazy(Digits):
+    """Layers that get their shapes from the first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10)
+        )
+
+
 class Stream(IterableDataset):  # type: ignore[type-arg]
     def __iter__(self) -> Any:
         return iter(zip(*(part[:64] for part in digits()), strict=True))
 
 
-MODULES = [Digits, Lbfgs, Idle, SparseWords, Complex, Scheduled, Direct, Vector, Default]
+MODULES = [Digits, Lbfgs, Idle, SparseWords, Complex, Scheduled, Direct, Vector, Default, Lazy]
 TRAINERS: dict[str, dict[str, Any]] = {
     "limited": {"limit_train_batches": 3},
     "by-steps": {"max_steps": 5, "max_epochs": -1},
@@ -170,6 +180,13 @@ def test_modules(module: Any, tmp_path: Path) -> None:
     if module not in (Idle, Direct):
         loss = callback.history[signal.LOSS]
         assert len(loss.finite) == callback.history.step == 8
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lazy_layers_are_known_by_their_shapes(tmp_path: Path) -> None:
+    profile = assert_unharmed(tmp_path, Lazy).history.profile
+    assert not profile.unshaped
+    assert [fact.shape for fact in profile.parameters][-1] == (10,)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -131,6 +131,8 @@ class Profile:
         task: The user's hint, for example ``"classification"``.
         monitor: The metric that the user named to watch.
         monitors: What stops, saves or lowers the learning rate by a logged metric.
+        unshaped: Whether some parameters have no shape yet, and stand here with that of a scalar:
+            lazy layers get theirs in the first forward pass.
     """
 
     parameters: tuple[ParameterFact, ...] = ()
@@ -154,6 +156,7 @@ class Profile:
     task: str | None = None
     monitor: str | None = None
     monitors: tuple[MonitorFact, ...] = ()
+    unshaped: bool = False
 
     @property
     def steps_per_epoch(self) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import (
     BatchSampler,
@@ -102,7 +103,7 @@ def take_profile(
             ParameterFact(
                 names[id(p)],
                 names[id(p)].rpartition(".")[0],
-                tuple(p.shape),
+                _shape(p),
                 str(p.dtype).removeprefix("torch."),
                 p.requires_grad,
                 id(p) in optimized,
@@ -143,7 +144,12 @@ def take_profile(
         task=hints.task,
         monitor=hints.monitor,
         monitors=tuple(_monitors(trainer)),
+        unshaped=any(is_lazy(p) for p in module.parameters()),
     )
+
+
+def _shape(parameter: Any) -> tuple[int, ...]:
+    return () if is_lazy(parameter) else tuple(parameter.shape)
 
 
 def _module_fact(name: str, module: nn.Module) -> ModuleFact:

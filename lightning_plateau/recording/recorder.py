@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lightning_plateau.core import signal
 from lightning_plateau.core.history import History
@@ -174,7 +175,7 @@ class Recorder:
         if self.clock == 0:
             self._record_initial_norms()
         self.record_batch()
-        if self._tape_allowed:
+        if self._tape_allowed and not self.profile.unshaped:
             held = [
                 pair for o in self._optimizers for pair in zip(o.names, o.parameters, strict=True)
             ]
@@ -374,6 +375,7 @@ class Recorder:
             name: parameter.detach()
             for optimizer in self._optimizers
             for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True)
+            if not is_lazy(parameter)
         }
         if named and self.wants(signal.INITIAL_NORMS):
             with torch.no_grad():
