@@ -16,6 +16,7 @@ from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.plain import to_plain
 from lightning_plateau.diagnosis import diagnose
 from lightning_plateau.report.comparison import compare, comparison
+from lightning_plateau.report.comparison_page import save_comparison
 from lightning_plateau.report.console import show, width
 from lightning_plateau.report.document import document
 from lightning_plateau.report.explanation import (
@@ -73,6 +74,7 @@ examples:
   lightning-plateau report lightning_logs/version_0 --html        one page, report.html in the run
   lightning-plateau report lightning_logs/version_0 --plot run.svg
   lightning-plateau report lightning_logs/version_0 lightning_logs/version_1      what differs
+  lightning-plateau report runs/a runs/b runs/c --html compared.html
 """
 EXPLAIN_EXAMPLES = """\
 examples:
@@ -235,7 +237,7 @@ def _add_report(commands: Any) -> None:
         type=Path,
         const=Path(REPORT_FILE),
         metavar="FILE",
-        help="write the report as one HTML page; a bare name lands in the run's folder",
+        help="write one HTML page; a bare name lands in the run's folder; of several runs, here",
     )
     report.add_argument(
         "run", metavar="RUN", nargs="+", help="log folder of a run, as for diagnose; or of several"
@@ -428,15 +430,20 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    if arguments.plot is not None or arguments.html is not None or arguments.all:
-        raise _Usage("--plot, --html and --all show one run; name one, or leave them out")
+    if arguments.plot is not None or arguments.all:
+        raise _Usage("--plot and --all show one run; name one, or leave them out")
     runs = [_read(path) for path in arguments.run]
+    names = [run_name(run.folder) for run in runs]
+    if arguments.html is not None:
+        with _checked(ImportError, OSError):
+            page = save_comparison(arguments.html, names, runs)
     if arguments.json:
         rows = [{"name": r.name, "values": r.values, "differs": r.differs} for r in compare(runs)]
         _print_json({"runs": arguments.run, "rows": rows})
     else:
-        names = [run_name(run.folder) for run in runs]
         show(comparison(names, runs, width=width()))
+        if arguments.html is not None:
+            show(f"{'page':<10}{page}")
     return HEALTHY
 
 

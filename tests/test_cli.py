@@ -172,7 +172,9 @@ def test_several_runs_are_compared(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "≠ verdict" in said
     assert "2. falling" in said
-    assert main(["report", *runs, "--html"]) == 2
+    assert main(["report", *runs, "--html", str(tmp_path / "compared.html")]) == 0
+    assert "2 runs" in (tmp_path / "compared.html").read_text("utf-8")
+    assert main(["report", *runs, "--plot"]) == 2
     assert "name one, or leave them out" in capsys.readouterr().err
 
 

@@ -33,7 +33,7 @@ from lightning_plateau.report.verdict import Advice, advice, losses, said
 from lightning_plateau.rules import catalogue
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment
 
 REPORT_FILE = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -89,14 +89,11 @@ def report_page(
     """
     state = assess(findings, journal, history)
     todo = advice(state)
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     drawn = panels(history)
     maps = heat_maps(history)
-    return _template().render(
+    return render(
+        "report.html.j2",
         title=title,
-        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        script=script,
-        script_hash=_sha256(script),
         state=state,
         said=said(state, history),
         losses=losses(state, history),
@@ -107,7 +104,7 @@ def report_page(
         events=events(journal, MOST_EVENTS),
         panels=[(panel, numbers(panel)) for panel in drawn],
         maps=maps,
-        data=_data(drawn, maps, history.step),
+        data=page_data(drawn, maps, history.step),
         shown=_shown(state),
         tried=[_tried(treatment) for treatment in state.treatments],
         experiments=_experiments(history),
@@ -127,7 +124,11 @@ def save_report(
 ) -> Path:
     """Write the page to ``path``, whole or not at all, and return its path."""
     path = Path(path)
-    page = report_page(findings, journal, history, title=run_name(path.parent))
+    return write(path, report_page(findings, journal, history, title=run_name(path.parent)))
+
+
+def write(path: Path, page: str) -> Path:
+    """Write ``page`` to ``path``, whole or not at all, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(page, encoding="utf-8", errors="replace")
@@ -147,8 +148,20 @@ def run_name(folder: Path) -> str:
     return "/".join(parts[-2:])
 
 
+def render(template: str, **content: Any) -> str:
+    """Fill a template, with the style and the script that all pages share.
+
+    Raises:
+        ImportError: If Jinja2 is not installed; the message names the extra.
+    """
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    shared = {"style": style, "script": script, "script_hash": _sha256(script)}
+    return _environment().get_template(template).render(**shared, **content)
+
+
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError as error:
@@ -164,7 +177,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "zip": zip}
-    return environment.get_template("report.html.j2")
+    return environment
 
 
 def _sha256(script: str) -> str:
@@ -227,13 +240,13 @@ def _measured(series: Series) -> str:
     return f"{told} · {hidden} more" if hidden > 0 else told
 
 
-def _data(drawn: Sequence[Panel], maps: Sequence[Any], steps: int) -> dict[str, Any]:
+def page_data(drawn: Sequence[Panel], maps: Sequence[Any], steps: int) -> dict[str, Any]:
     """Return what the page's script reads values from: plain lists, four digits a number."""
     return {
         "steps": max(1, steps),
         "curves": [
             {
-                "name": line.name if panel.key == "loss" else f"{panel.key} ({line.name})",
+                "name": line.name if panel.key == "loss" else f"{_short_key(panel)} ({line.name})",
                 "panel": panel.key,
                 "steps": line.steps.tolist(),
                 "values": _short(line.values),
@@ -250,6 +263,10 @@ def _data(drawn: Sequence[Panel], maps: Sequence[Any], steps: int) -> dict[str, 
             for one in maps
         },
     }
+
+
+def _short_key(panel: Panel) -> str:
+    return panel.key.removeprefix("compared-")
 
 
 def _short(values: Any) -> list[float | None]:

@@ -6,7 +6,7 @@ a zoom is another view of the same box.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +103,30 @@ def panels(history: History) -> tuple[Panel, ...]:
     )
 
 
+def compared_panels(runs: Mapping[str, History]) -> tuple[Panel, ...]:
+    """Return the panels of several runs, one line for each run, by its name."""
+    length = max([1, *(history.step for history in runs.values())])
+    asked: tuple[tuple[str, str, Callable[[History], Series]], ...] = (
+        ("compared-loss", "training loss", lambda history: history[LOSS]),
+        ("compared-validation", "validation loss", lambda history: history[VALIDATION_LOSS]),
+        (
+            "compared-gradient",
+            "gradient norm, before clipping",
+            lambda history: history[GRADIENT_NORM],
+        ),
+        ("compared-update", "update ratio ‖Δw‖/‖w‖ of the typical layer", typical_update),
+    )
+    found = (
+        (key, title, {name: read(history) for name, history in runs.items()})
+        for key, title, read in asked
+    )
+    return tuple(
+        _panel(key, title, known, length)
+        for key, title, series in found
+        if (known := {name: one for name, one in series.items() if len(one)})
+    )
+
+
 def numbers(panel: Panel, rows: int = 8) -> tuple[tuple[int, tuple[str, ...]], ...]:
     """Return some steps of a panel with the value of each line there: the plot as a table."""
     ends = [line.steps for line in panel.lines if len(line.steps)]
@@ -163,10 +187,9 @@ def _panel(key: str, title: str, series: dict[str, Series], length: int) -> Pane
     drawn = {name: curve(one, MOST_POINTS) for name, one in series.items()}
     scale = scale_of(*(bound for c in drawn.values() for bound in (c.lowest, c.highest)))
     lines = tuple(_line(name, c, scale, length) for name, c in drawn.items())
-    recorded = [one for name, one in series.items() if name not in {"validation", "typical layer"}]
+    # Validations and samples are made now and then: what is missing there is not broken.
+    recorded = [one for one in series.values() if one.signal.cadence in ("step", "event")]
     broken = np.unique(np.concatenate([s.steps[~np.isfinite(s.values)] for s in recorded] + [NONE]))
-    if key == "update":
-        broken = broken[:0]  # not measured is not broken
     return Panel(key, title, lines, scale.ticks, _gaps(broken, length), len(broken), _told(lines))
 
 

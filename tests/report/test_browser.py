@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from lightning_plateau.core.signal import GRADIENT_NORMS, LOSS
+from lightning_plateau.report.comparison_page import save_comparison
 from lightning_plateau.report.html import save_report
+from lightning_plateau.report.saved_run import SavedRun
 from lightning_plateau.testing import history
 from tests.report.runs import FLAT, SOFTMAX, journal, recorded, treated_journal
 
@@ -162,6 +164,19 @@ def test_hostile_names_run_nothing(browser, tmp_path):
     browser.get(path.as_uri())
     assert browser.title == "sick · <img> · lightning-plateau"
     assert hostile in find(browser, "article#LP701").text
+    assert browser.get_log("browser") == []
+
+
+def test_several_runs_share_one_axis(browser, tmp_path):
+    runs = [
+        SavedRun(tmp_path / name, made)
+        for name, made in (("a", recorded()), ("b", history(loss=[2.0] * 300)))
+    ]
+    browser.get(save_comparison(tmp_path / "compared.html", ["a", "b"], runs).as_uri())
+    find(browser, "[data-zoom=in]").click()
+    assert window(browser) == "steps 100 to 300"
+    lines = browser.find_elements("css selector", ".plot.compared-loss .line")
+    assert len({line.value_of_css_property("stroke") for line in lines}) == 2
     assert browser.get_log("browser") == []
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_plateau.report.comparison import compare, comparison
+from lightning_plateau.report.comparison_page import comparison_page
+from lightning_plateau.report.panels import compared_panels
 from lightning_plateau.report.saved_run import SavedRun
 from lightning_plateau.testing import history
 from tests.report.runs import recorded, treated_journal
@@ -26,3 +28,17 @@ def test_the_table_keeps_its_width_and_names_the_runs():
     assert lines[0].split() == ["1.", "flat", "2.", "treated"]
     assert lines[1].startswith("≠ verdict")
     assert max(map(len, lines)) <= 90
+
+
+def test_on_the_page_each_run_has_a_line_and_a_column():
+    page = comparison_page(["same", "same"], [FLAT, TREATED])
+    assert "<title>1. same · 2. same · lightning-plateau</title>" in page
+    assert "<caption>Different</caption>" in page
+    assert "<caption>The same</caption>" in comparison_page(["a", "b"], [FLAT, FLAT])
+    first, *_ = compared_panels({"a": FLAT.history, "b": TREATED.history})
+    assert [line.name for line in first.lines] == ["a", "b"]
+    assert first.broken == 8
+
+
+def test_names_on_the_page_stay_text():
+    assert "<script>alert" not in comparison_page(["<script>alert(1)</script>"] * 2, [FLAT, FLAT])

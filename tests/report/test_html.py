@@ -186,6 +186,6 @@ def test_it_is_written_whole_and_named_after_its_run(tmp_path):
 
 def test_without_jinja_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    html._template.cache_clear()
+    html._environment.cache_clear()
     with pytest.raises(ImportError, match=r"lightning-plateau\[report\]"):
         report_page((), Journal(), FALLING)
