@@ -24,7 +24,7 @@ def test_layers_lead_to_their_activations_through_norm_and_pooling(tmp_path: Any
     tape = tape_of(Digits(), tmp_path)
     found = [(s.weight, s.bias, s.activation and s.activation.name) for s in stages(tape)]
     assert found == [
-        ("net.0.weight", "net.0.bias", "relu"),
+        ("net.0.weight", "", "relu"),  # batch norm has the bias
         ("net.6.weight", "net.6.bias", None),
     ]
     assert [operation.layer for operation in hidden_activations(tape)] == ["net.2"]
