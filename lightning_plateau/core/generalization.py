@@ -49,6 +49,29 @@ def generalization(history: History) -> Generalization:
     return Generalization(np.array(training), np.array(kept))
 
 
+IMPROVING = 0.02
+"""Share of its gain by which a validation loss must beat its earlier best to be still falling."""
+LATEST = 4
+"""The latest validations are this part of all: a quarter."""
+
+
+def improves(validation: Floats) -> bool:
+    """Whether a validation loss is still coming down: its last quarter beats all that was before.
+
+    Args:
+        validation: Validation losses, ``[n]``, finite.
+
+    Example:
+        >>> improves(np.linspace(2.0, 1.0, 20)), improves(np.array([2.0, 1.0, 1.2, 1.3, 1.2]))
+        (True, False)
+    """
+    latest = max(1, len(validation) // LATEST)
+    if len(validation) <= latest:
+        return False
+    before, now = float(validation[:-latest].min()), float(np.median(validation[-latest:]))
+    return before - now > IMPROVING * max(float(validation[0]) - now, 0.0)
+
+
 HELD = 0.1
 """Share of its gain that a validation loss may give back and still count as good as ever."""
 

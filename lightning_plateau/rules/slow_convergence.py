@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_plateau.core.chance import guessing
 from lightning_plateau.core.finding import Evidence, Finding, Severity
+from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.progress import Progress, progress
@@ -25,8 +26,8 @@ class SlowConvergence(Rule):
     What it detects:
         With half of the planned steps made, or all of them, the loss is still above seven tenths of
         that of guessing. It falls beyond doubt, and as fast in the later half as in the earlier
-        one, so it is not settling on a floor; but at this pace it will not have come down to half
-        of guessing by the planned end.
+        one, validation too, so it is not settling on a floor; but at this pace it will not have
+        come down to half of guessing by the planned end.
 
     Why it matters:
         The direction is right and the steps are too short: the run will end before it has learned.
@@ -69,6 +70,7 @@ class SlowConvergence(Rule):
     enough: float = 0.5
     least_fall: float = 0.03
     least_steadiness: float = 0.6
+    least_validations: int = 4
 
     def check(self, history: History) -> Finding | None:
         """Return the symptom where the loss falls steadily, and too slowly."""
@@ -83,7 +85,7 @@ class SlowConvergence(Rule):
             return None
         if gone.least < self.least_fall or not self._steady(finite_values(losses)):
             return None
-        if self._ahead(history, gone) < self.enough * guess.loss:
+        if self._ahead(history, gone) < self.enough * guess.loss or self._settled(history):
             return None
         return self.finding(
             history,
@@ -101,6 +103,11 @@ class SlowConvergence(Rule):
         return history.finished or (
             planned is not None and history.step >= self.least_share_of_plan * planned
         )
+
+    def _settled(self, history: History) -> bool:
+        """Whether validation has slowed down: training still falls, but learns little more."""
+        values = generalization(history).validation
+        return len(values) >= self.least_validations and not self._steady(values)
 
     def _steady(self, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
         """Whether the later half falls about as fast as the earlier one."""

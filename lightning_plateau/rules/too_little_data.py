@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding, Severity
-from lightning_plateau.core.generalization import Generalization, generalization
+from lightning_plateau.core.generalization import Generalization, generalization, improves
 from lightning_plateau.core.history import History
 from lightning_plateau.core.labels import labels
 from lightning_plateau.core.repetition import distinct_samples
@@ -35,7 +35,9 @@ class TooLittleData(Rule):
         each for ten parameters or more, which the model has learned by heart: its loss is below a
         quarter of that of guessing, and of that gain the validation loss never saw four fifths.
         Said when training has ended: what is learned by heart first may be understood later.
-        Samples that an epoch repeats count once. Small data that carry over are not reported.
+        Samples that an epoch repeats count once. Small data that carry over are not reported, nor
+        is a validation loss that is still coming down, nor a single batch of a larger set: to learn
+        that by heart is a test that many recipes advise.
 
     Why it matters:
         What few samples have in common by chance outweighs what all samples have in common; no
@@ -93,7 +95,9 @@ class TooLittleData(Rule):
         beside, size = generalization(history), distinct_samples(history)
         if not history.finished or size is None or size < 1.0:
             return None
-        if len(beside) < self.fewest_validations:
+        if len(beside) < self.fewest_validations or improves(beside.validation):
+            return None
+        if _a_rehearsal(history):
             return None
         classes, parameters = _classes(history), history.profile.trainable_size
         if size > (self.per_class * classes if classes > 1 else self.in_all):
@@ -122,6 +126,13 @@ class TooLittleData(Rule):
         if not 0.0 <= now <= self.learned * start:
             return inf
         return (start - best) / (start - now) if start > now else inf
+
+
+def _a_rehearsal(history: History) -> bool:
+    """Whether each epoch is one batch of a larger data set: ``overfit_batches=1``."""
+    size, sizes = history.profile.dataset_size, history[BATCH_SIZE].finite.values
+    one = history.profile.batches_per_epoch == 1 and size is not None and len(sizes) > 0
+    return bool(one and sizes.max() < size)
 
 
 def _classes(history: History) -> int:

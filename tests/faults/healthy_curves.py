@@ -49,7 +49,7 @@ def _noisy(labels: Tensor, share: float, classes: int) -> Tensor:
     return torch.where(wrong, torch.randint(classes, labels.shape, generator=generator), labels)
 
 
-@program()
+@program(part="validation")
 def wrong_labels() -> Training:
     """A tenth of the labels is wrong: the loss ends far above zero."""
     images, labels = data.digits()
@@ -109,7 +109,7 @@ def parity_of_three_bits() -> Training:
     return Training(module, train, validation, {"max_epochs": 40}, knows)
 
 
-@program(family="transformer", data="synthetic", part="validation")
+@program(data="synthetic")
 def late_insight() -> Training:
     """Addition modulo 23 is memorized first and understood later, as in grokking."""
     pairs = torch.cartesian_prod(torch.arange(23), torch.arange(23))

@@ -123,11 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_line(one), file=sys.stderr, flush=True)
             results.append(one)
     results.sort(key=lambda one: (one.expected, one.program, one.seed))
+    if asked.json is not None:
+        save(results, asked.json)
     for part in PARTS:
         if any(one.part == part for one in results):
             print(text(part, results), end="\n\n")
-    if asked.json is not None:
-        save(results, asked.json)
     if asked.write_docs:
         seeds = len({one.seed for one in results})
         PAGE.write_text(page(results, f"{COMMAND} --seeds {seeds} --write-docs"), encoding="utf-8")

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from lightning_plateau import PlateauCallback
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.profile import OptimizerFact, Profile
+from lightning_plateau.core.signal import VALIDATION_LOSS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.slow_convergence import SlowConvergence
 from lightning_plateau.testing import history
@@ -75,3 +76,16 @@ def test_training(rate: float, expected: bool, tmp_path: Any) -> None:
     callback = PlateauCallback(policy="observe", dirpath=str(tmp_path))
     trainer(callback, max_epochs=16).fit(Paced(lr=rate), loader())
     assert ("LP405" in [finding.code for finding in callback.findings]) is expected
+
+
+@pytest.mark.parametrize(
+    ("validation", "speaks"),
+    [([2.3, 2.25, 2.2, 2.15, 2.1, 2.05], True), ([2.3, 2.0, 1.85, 1.8, 1.79, 1.78], False)],
+)
+def test_where_validation_has_settled_training_is_not_slow(
+    validation: list[float], speaks: bool
+) -> None:
+    made = run(SLOW, planned=600, finished=True)
+    series = Series(VALIDATION_LOSS, np.arange(99, 600, 100), np.array(validation))
+    beside = replace(made, series={**made.series, VALIDATION_LOSS.tag: series})
+    assert (RULE.check(beside) is not None) is speaks

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.profile import ParameterFact, Profile
 from lightning_plateau.core.signal import (
     BATCH_SIZE,
@@ -94,7 +95,16 @@ def test_found(sick: History) -> None:
         pytest.param(run(None, 0.7), id="size unknown"),
         pytest.param(run(40, float("nan")), id="no validation"),
         pytest.param(History(), id="empty"),
+        pytest.param(run(60_000, 0.7, batches=1), id="one batch by heart, as a test"),
     ],
 )
 def test_silent(healthy: History) -> None:
     assert RULE.check(healthy) is None
+
+
+def test_validation_that_still_comes_down_has_not_been_left_behind() -> None:
+    sick = run(40, 0.7)
+    falling = Series(VALIDATION_LOSS, np.arange(0, 100, 20), np.array([0.98, 0.95, 0.9, 0.8, 0.6]))
+    late = replace(sick, series={**sick.series, VALIDATION_LOSS.tag: falling})
+    assert RULE.check(sick) is not None
+    assert RULE.check(late) is None

@@ -73,7 +73,9 @@ def _bits(tensor: Tensor) -> Tensor:
     if not rows.is_floating_point():
         return rows if rows.dtype == torch.int64 else rows.to(torch.int32)
     if rows.dtype == torch.float64:
-        return rows.view(torch.int64)
+        # Round numbers end in zeros, and a product carries bits only upward: fold the upper half.
+        bits = rows.view(torch.int64)
+        return bits ^ ((bits >> 32) & 0xFFFFFFFF)
     return rows.float().view(torch.int32)
 
 
