@@ -468,7 +468,7 @@ def a_second_task_half_way() -> Training:
 
 @program(family="siamese", data="digits")
 def pairs_alike_or_not() -> Training:
-    """Two images through one network: are they of one digit?"""
+    """Two images go through one network, which says whether they are of one digit."""
     images, labels = data.digits()
     x = images.flatten(1) / 16
     generator = torch.Generator().manual_seed(4)
