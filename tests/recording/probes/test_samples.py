@@ -79,3 +79,8 @@ def test_never_reads_the_device(dtype: torch.dtype) -> None:
     assert fingerprints([data]).is_meta
     if not dtype.is_complex:
         assert label_values(data, 3).is_meta
+
+
+def test_round_numbers_in_double_precision_differ() -> None:
+    rows = torch.randint(17, (4000, 64), generator=torch.Generator().manual_seed(0)).double() / 16
+    assert len({tuple(one) for one in fingerprints([rows]).tolist()}) == 4000
