@@ -107,6 +107,9 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
     dependent = {rule.code for rule in asked if rule.needs_failure and not rule.symptom}
     failing = any(f.code in symptoms and f.severity is not Severity.INFO for f in found)
     spoken = [f for f in found if failing or f.certain or f.code not in dependent]
+    last = {rule.code for rule in asked if rule.last_resort}
+    if any(f.code not in symptoms | last and f.severity is not Severity.INFO for f in spoken):
+        spoken = [f for f in spoken if f.code not in last]
     return rank(spoken, symptoms)
 
 
