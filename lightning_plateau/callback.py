@@ -394,6 +394,8 @@ class PlateauCallback(Callback):
             self._watch.recorder.end_epoch()
             if not self._watch.recorder.profile.has_validation:
                 _record_metrics(trainer, self._watch.recorder)
+            if self._watch.treatment.may_extend and _is_last_epoch(trainer):
+                self._consider(self._watch, trainer, finished=True)
 
     # -- diagnosis ------------------------------------------------------------------------------
 
@@ -411,7 +413,9 @@ class PlateauCallback(Callback):
         recorder, treatment = watch.recorder, watch.treatment
         together = trainer.world_size > 1 and not ended
         try:
-            recorder.drain(reduce=partial(_mean, trainer) if together else None, wait=ended)
+            recorder.drain(
+                reduce=partial(_mean, trainer) if together else None, wait=ended or finished
+            )
         except RuntimeError as error:
             if not ended:
                 raise
@@ -420,7 +424,8 @@ class PlateauCallback(Callback):
         self._history = recorder.history(finished=finished)
         if self._feed is not None and not ended:
             self._feed_loggers(self._feed.update)
-        if not (ended or treatment.on_trial or watch.inquiry.has_news or self._due(treatment)):
+        at_once = finished or ended or treatment.on_trial or watch.inquiry.has_news
+        if not (at_once or self._due(treatment)):
             return
         self._current = self._diagnose(watch, trainer if together else None)
         self._tell(self._ledger.update(self._current, treatment.treated_codes))
@@ -428,7 +433,8 @@ class PlateauCallback(Callback):
             self._current = self._diagnose(watch, trainer if together else None)
         if ended:
             return
-        asked = not treatment.on_trial and watch.inquiry.consider(self._history, self._current)
+        may_ask = not (treatment.on_trial or finished)
+        asked = may_ask and watch.inquiry.consider(self._history, self._current)
         if not asked:  # what is measured next may change what is to be treated
             treatment.consider(self._history, self._current)
 
@@ -594,6 +600,11 @@ def _record_metrics(trainer: Trainer, recorder: Recorder, known: History | None 
 
 def _log_folder(trainer: Trainer) -> Path:
     return Path(trainer.log_dir or trainer.default_root_dir) / "plateau"
+
+
+def _is_last_epoch(trainer: Trainer) -> bool:
+    """Whether the training ends with this epoch because that is how long it was planned."""
+    return trainer.current_epoch + 1 == trainer.max_epochs and not trainer.should_stop
 
 
 def _is_fast_dev_run(trainer: Trainer) -> bool:

@@ -26,6 +26,7 @@ from lightning_plateau.run import Run
 from lightning_plateau.trial import LEAST_STEPS, Trial
 
 Announce = Callable[[Record | Note], None]
+EXTEND = "extend-training"
 FASTER = ("switch-optimizer", "raise-learning-rate")
 """What makes a training faster that is sound but slow."""
 SLOW = frozenset({"LP405"})
@@ -193,11 +194,24 @@ class Treatment:
                 self._settle(trial, outcome, history)
                 self._go_on(trial, outcome, history)
             return
+        if history.finished:
+            self._extend(findings)
+            return
         self._try_next([f for f in findings if self._may_be_treated(f)])
         sick = any(finding.severity is not Severity.INFO for finding in findings)
         snapshots = self._run.snapshots
         if self._wants_snapshots and not sick and snapshots.due(self.step):
             snapshots.keep(self._run)
+
+    @property
+    def may_extend(self) -> bool:
+        """Whether the policy lets a training go on beyond its planned end."""
+        return self._policy.allow_user_overrides and EXTEND in self._permitted
+
+    def _extend(self, findings: Sequence[Finding]) -> None:
+        """Let a training go on that is about to end while it still learns."""
+        self._planned_steps = None
+        self._try_next([f for f in findings if EXTEND in f.remedies])
 
     def tell_skipped(self, history: History, findings: Sequence[Finding]) -> bool:
         """Write down the steps that were skipped since; return whether there were any."""

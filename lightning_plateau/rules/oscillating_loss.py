@@ -52,7 +52,7 @@ class OscillatingLoss(Rule):
     name: ClassVar[str] = "oscillating-loss"
     symptom: ClassVar[bool] = True
     requires: ClassVar = (LOSS,)
-    remedies: ClassVar = ("decay-learning-rate",)
+    remedies: ClassVar = ("decay-learning-rate", "average-weights")
     why: ClassVar[str] = "the updates jump over the minimum from one side to the other"
 
     least_amplitude: float = 0.1

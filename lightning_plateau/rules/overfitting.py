@@ -56,7 +56,14 @@ class Overfitting(Rule):
     severity: ClassVar[Severity] = Severity.WARNING
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LOSS, VALIDATION_LOSS)
-    remedies: ClassVar = ("weight-decay", "dropout", "augment-batch", "l1-penalty", "stop-training")
+    remedies: ClassVar = (
+        "weight-decay",
+        "dropout",
+        "augment-batch",
+        "l1-penalty",
+        "average-weights",
+        "stop-training",
+    )
     why: ClassVar[str] = "what is learned from here on is the training set, not the task"
 
     least_validations: int = 3

@@ -119,6 +119,8 @@ def all_of(run: Run) -> dict[str, Any]:
             "guard": run.guard.state_dict(),
             "stopping": (trainer.should_stop, run.stop_reason),
             "clip": trainer.gradient_clip_val,
+            "length": (trainer.max_epochs, trainer.max_steps),
+            "callbacks": [type(callback).__name__ for callback in trainer.callbacks],
             "random": torch.get_rng_state().tolist(),
         }
     )
