@@ -11,7 +11,6 @@ import numpy as np
 from lightning_plateau.core.history import History
 from lightning_plateau.core.samples import samples_of
 from lightning_plateau.core.signal import (
-    BATCH_SIZE,
     DATA_CONSTANT,
     DATA_MEAN,
     DATA_STD,
@@ -86,16 +85,11 @@ def repetition(history: History) -> Repetition:
 def distinct_samples(history: History) -> float | None:
     """Return how many different samples an epoch is made of; None where unknown.
 
-    It is the size of the data set, less what an epoch leaves out and what it repeats.
+    It is the size of the data set, less what an epoch repeats. That an epoch leaves most of it out,
+    as when somebody overfits one batch on purpose, does not make it smaller.
     """
-    size, batches = history.profile.dataset_size, history.profile.batches_per_epoch
-    if not size:
-        return None
-    sizes = history[BATCH_SIZE].finite.values
-    if batches and len(sizes) and 0 < sizes.max() < MOST:
-        world = max(1, history.profile.world_size)
-        size = min(size, int(batches * sizes.max()) * world)
-    return size * (1.0 - repetition(history).share)
+    size = history.profile.dataset_size
+    return size * (1.0 - repetition(history).share) if size else None
 
 
 def coincide_by_chance(history: History) -> bool:

@@ -10,7 +10,6 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.repetition import coincide_by_chance, distinct_samples, repetition
 from lightning_plateau.core.signal import (
-    BATCH_SIZE,
     DATA_CONSTANT,
     DATA_MEAN,
     DATA_STD,
@@ -55,8 +54,7 @@ def test_what_is_unknown_counts_as_nothing(bad: History) -> None:
 def test_distinct_samples() -> None:
     assert distinct_samples(run(100.0, 80.0, dataset_size=1000)) == pytest.approx(200.0)
     assert distinct_samples(run(100.0, 0.0)) is None
-    part = history({BATCH_SIZE: [32.0]}, profile=Profile(dataset_size=60_000, batches_per_epoch=2))
-    assert distinct_samples(part) == 64.0
+    assert distinct_samples(run(64.0, 0.0, dataset_size=60_000, batches_per_epoch=2)) == 60_000.0
 
 
 def leaf(features: int, mean: float, std: float, constant: float = 0.0) -> History:

@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_plateau.recording.probes.sampling import spread
 
 MOST_ELEMENTS = 1 << 17
+FEWEST_COLUMNS = 1024
 MOST_LABELS = 4096
 _ODD = (-7046029254386353131, -4658895280553007687)
 """Odd multipliers whose bits are spread evenly, as signed 64-bit integers."""
@@ -20,9 +21,9 @@ def fingerprints(tensors: Sequence[Tensor]) -> Tensor:
     """Return two numbers of 24 bits for each sample, ``[n, 2]`` float32, still on the device.
 
     Samples whose tensors are equal have equal fingerprints, whatever batch they come in; others
-    share one by a chance of 2**-48. All elements enter by their sum, and up to 2**17 of the batch
-    each with a weight of its own. Whole numbers that wrap around carry it, so that no order of
-    additions and no rounding matters; 24 bits pass through float32 unchanged.
+    share one by a chance of 2**-48. All elements enter by their sum, and 1,024 of a sample, or
+    2**17 of a small batch, each with a weight of its own. Whole numbers that wrap around carry it,
+    so that no order of additions and no rounding matters; 24 bits pass through float32 unchanged.
 
     Args:
         tensors: Dense tensors of one sample size, ``[n, …]`` each.
@@ -36,8 +37,8 @@ def fingerprints(tensors: Sequence[Tensor]) -> Tensor:
     total = torch.zeros((), dtype=torch.int64, device=tensors[0].device)
     for tensor in tensors:
         bits = _bits(tensor.detach())
-        columns = _spread_columns(bits, MOST_ELEMENTS // max(1, bits.shape[0]))
-        weighed = (columns.to(torch.int64) * _weights(columns)).sum(dim=1)
+        columns = _spread_columns(bits, max(FEWEST_COLUMNS, MOST_ELEMENTS // bits.shape[0]))
+        weighed = (_folded(columns) * _weights(columns)).sum(dim=1)
         whole = bits.sum(dim=1, dtype=bits.dtype).to(torch.int64)
         total = _mixed(total + weighed + whole * _ODD[1])
     # The upper bits of a product are the well-mixed ones.
@@ -93,6 +94,16 @@ def _weights(columns: Tensor) -> Tensor:
     """Return one odd pseudo-random weight a column, the same on every device."""
     count = torch.arange(1, columns.shape[1] + 1, device=columns.device)
     return _mixed(count) | 1
+
+
+def _folded(bits: Tensor) -> Tensor:
+    """Copy upper bits to lower ones.
+
+    The lower bits of round numbers are all zero, and then so are those of their multiples.
+    """
+    if bits.dtype == torch.int64:
+        bits = bits ^ (bits >> 32)
+    return bits ^ (bits >> 16)
 
 
 def _mixed(values: Tensor) -> Tensor:

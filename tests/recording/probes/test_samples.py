@@ -32,6 +32,12 @@ def test_distinct_samples_differ() -> None:
     assert len(set(prints(torch.arange(8192)))) == 8192
 
 
+@pytest.mark.parametrize("dtype", DTYPES[2:], ids=str)
+def test_round_numbers_differ_too(dtype: torch.dtype) -> None:
+    assert len(set(prints((torch.randint(0, 17, (8192, 64)) / 16 * 8).to(dtype)))) == 8192
+    assert len(set(prints(torch.randint(0, 2, (8192, 64)).to(dtype)))) == 8192
+
+
 def test_order_of_features_matters_and_every_tensor_counts() -> None:
     a, b = torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, 1.0]])
     assert prints(a) != prints(b)
