@@ -28,6 +28,8 @@ SEPARATING: dict[str, tuple[type[Experiment], ...]] = {
     "LP403": (StepSize,),
 }
 """By symptom, the experiments that separate the causes which it may have, the cheapest first."""
+PROBABLE = 0.9
+"""Confidence from which on a cause needs no others to be ruled out."""
 BEFORE_TRAINING = (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels)
 THOROUGH = (GradientFlow, LearningRateRange, LearningCurve)
 SETTLED = 100
@@ -42,7 +44,8 @@ def next_when_stuck(
     """Return the cheapest experiment that tells the causes of a stuck training apart.
 
     Where something is suspected, those come first that speak for or against it. None while nothing
-    is suspected and the training is not stuck, or where its cause is certain.
+    is suspected and the training is not stuck, or where its cause is certain; nothing beside that
+    where it is probable.
 
     Args:
         history: What was recorded.
@@ -50,13 +53,15 @@ def next_when_stuck(
         made: Names of the experiments that were made already.
     """
     codes = {finding.code for finding in findings}
-    if any(f.certain and f.severity is Severity.ERROR for f in findings if f.code not in _SEEN):
+    causes = [f for f in findings if f.code not in _SEEN and f.severity is not Severity.INFO]
+    if any(f.certain and f.severity is Severity.ERROR for f in causes):
         return None
     if codes & NON_FINITE:
         return _first([ReplayBatch], history, made)
     symptoms = [code for code in SEPARATING if code in codes]
     suspected = [e for e in catalogue() if codes & set(e.tells)]
-    general = [experiment for code in symptoms for experiment in SEPARATING[code]]
+    settled = any(f.confidence >= PROBABLE for f in causes)
+    general = [e for code in symptoms for e in SEPARATING[code] if not settled]
     along = along_update(history)
     off = bool(symptoms) and along is not None and (along.overshoots or along.short)
     return _first([*suspected, *general, *([LearningRateRange] if off else [])], history, made)

@@ -47,6 +47,11 @@ def test_what_is_suspected_already_comes_first() -> None:
     assert row(LEARNED, found("LP406"), found("LP403")) == ["step-size"]
 
 
+def test_a_probable_cause_is_tested_alone() -> None:
+    assert row(LEARNED, found("LP501", 0.95), found("LP401")) == []
+    assert row(LEARNED, found("LP406", 0.95), found("LP401")) == ["step-size"]
+
+
 def test_a_suspicion_is_tested_though_the_loss_goes_down() -> None:
     assert row(LEARNED, found("LP602", 0.65, Severity.WARNING)) == ["train-against-eval"]
     assert row(LEARNED, found("LP106", 0.75)) == ["shuffled-labels"]
