@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from lightning_plateau.core.domain import EDGED
+from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
+from lightning_plateau.core.signal import EXPERIMENT_REPLAY_BATCH, PARAMETER_NORMS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 
 _MASKS = frozenset(
@@ -51,3 +55,27 @@ def _ruled_out(operation: Operation) -> bool:
     if operation.name in _MASKS:
         return not math.isnan(lowest)
     return lowest == -math.inf and not (operation.name in EDGED and operation.requires_grad)
+
+
+def replayed(history: History, direction: str) -> tuple[int, str] | None:
+    """Return step and place where a replay of the forward and backward pass first broke, or None.
+
+    Where weights are not finite, a replay only shows the first use of them.
+
+    Args:
+        history: What was recorded.
+        direction: ``"forward"`` or ``"backward"``.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> tried = {EXPERIMENT_REPLAY_BATCH: {"backward: SqrtBackward0": [1.0]}}
+        >>> weights = {PARAMETER_NORMS: {"fc.weight": [2.0]}}
+        >>> replayed(history({**tried, **weights}), "backward")
+        (0, 'SqrtBackward0')
+    """
+    series, norms = history[EXPERIMENT_REPLAY_BATCH], history[PARAMETER_NORMS]
+    if not len(series) or not len(norms) or not np.isfinite(norms.last_row).all():
+        return None
+    places = [label for label, hit in zip(series.labels, series.last_row, strict=True) if hit == 1]
+    found = next((place for place in places if place.startswith(f"{direction}: ")), None)
+    return None if found is None else (int(series.steps[-1]), found.removeprefix(f"{direction}: "))

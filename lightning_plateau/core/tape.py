@@ -293,7 +293,9 @@ class Tape:
         """Whether the tensor that backward started from was finite, as far as is known."""
         if self.root is None or not 0 <= self.root < len(self.operations):
             return True
-        return not self.operations[self.root].statistics.get("non_finite", 0.0) > 0
+        # What only moves values has no statistics of its own.
+        made = self.origin(Operand("operation", self.root), SHAPE_OPERATIONS)
+        return made is None or not made.statistics.get("non_finite", 0.0) > 0
 
     @property
     def losses(self) -> tuple[Operation, ...]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from lightning_plateau.core.origin import first_non_finite
 from lightning_plateau.core.signal import EXPERIMENT_REPLAY_BATCH, Signal
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.experiments.experiment import Bench, Experiment, Row
@@ -39,15 +40,18 @@ class ReplayBatch(Experiment):
 
     def _place(self, bench: Bench, batch: Any) -> str | None:
         sandbox = bench.sandbox()
-        born = first_non_finite(sandbox.tape(batch))
+        born = _forward_place(sandbox.tape(batch))
         return f"forward: {born}" if born is not None else _backward_place(sandbox, batch)
 
 
-def first_non_finite(tape: Tape) -> str | None:
-    """Return the site of the first operation that made a value that is not finite, or None."""
-    bad = (operation for operation in tape if operation.statistics.get("non_finite", 0.0) > 0)
-    first = next(bad, None)
-    return None if first is None else first.site
+def _forward_place(tape: Tape) -> str | None:
+    """Return the first operation that made a value that is not finite, or None.
+
+    A −inf that masks something is none, nor is what never reaches the loss.
+    """
+    born = first_non_finite(tape)
+    known = tape.root is not None and tape.root >= 0
+    return None if born is None or (known and tape.finite) else born.site
 
 
 def _backward_place(sandbox: Sandbox, batch: Any) -> str | None:

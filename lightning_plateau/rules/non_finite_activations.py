@@ -12,10 +12,11 @@ from lightning_plateau.core.breakdown import breakdown
 from lightning_plateau.core.domain import brink, largest
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.origin import broken_operands, first_non_finite
+from lightning_plateau.core.origin import broken_operands, first_non_finite, replayed
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
     DATA_NON_FINITE,
+    EXPERIMENT_REPLAY_BATCH,
     GRADIENT_NORM,
     INITIAL_NORMS,
     LOSS,
@@ -34,8 +35,9 @@ class NonFiniteActivations(Rule):
     What it detects:
         On the forward pass of a sampled step that ended in a non-finite loss, the first operation
         whose output holds NaN or infinity while what it was given did not; or a parameter that held
-        NaN or infinity before the first step. Values that came from the batch are LP102's, and a
-        −inf that masks something is none of either.
+        NaN or infinity before the first step. A replay of a batch tells as well, where one was made
+        and the weights were sound. Values that came from the batch are LP102's, and a −inf that
+        masks something is none of either.
 
     Why it matters:
         It is the line to mend: all that is computed from there on is NaN.
@@ -66,13 +68,38 @@ class NonFiniteActivations(Rule):
     code: ClassVar[str] = "LP204"
     name: ClassVar[str] = "non-finite-activations"
     needs_failure: ClassVar[bool] = False
-    requires: ClassVar = (LOSS, GRADIENT_NORM, DATA_NON_FINITE, PARAMETER_NORMS, INITIAL_NORMS)
+    requires: ClassVar = (
+        LOSS,
+        GRADIENT_NORM,
+        DATA_NON_FINITE,
+        PARAMETER_NORMS,
+        INITIAL_NORMS,
+        EXPERIMENT_REPLAY_BATCH,
+    )
     explains: ClassVar = ("LP201", "LP202", "LP203", "LP205", "LP402", "LP404", "LP605")
     remedies: ClassVar = ("skip-step",)
     why: ClassVar[str] = "all that is computed from there on is NaN"
 
     def check(self, history: History) -> Finding | None:
         """Return the fault at the first tape that ended in a loss which was not finite."""
+        return self._on_a_tape(history) or self._on_a_replay(history)
+
+    def _on_a_replay(self, history: History) -> Finding | None:
+        found = replayed(history, "forward")
+        if found is None:
+            return None
+        step, place = found
+        return self.finding(
+            history,
+            0.8,
+            f"{place} is the first to make NaN or infinity, as a replay at step {step} shows",
+            evidence=(Evidence("output that is not finite", 1.0, 0.0, place),),
+            fix="keep what goes in within the domain of the operation: clamp it, or add an epsilon",
+            where=place,
+            step=step,
+        )
+
+    def _on_a_tape(self, history: History) -> Finding | None:
         tape = next((tape for tape in history.tapes if not tape.finite), None)
         made = None if tape is None else first_non_finite(tape)
         if tape is None or made is None or _from_batch(history, tape, made):

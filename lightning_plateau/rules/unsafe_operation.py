@@ -11,8 +11,14 @@ from lightning_plateau.core.domain import Brink, brink
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
+from lightning_plateau.core.origin import replayed
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import GRADIENT_NORM, LOSS, PARAMETER_NORMS
+from lightning_plateau.core.signal import (
+    EXPERIMENT_REPLAY_BATCH,
+    GRADIENT_NORM,
+    LOSS,
+    PARAMETER_NORMS,
+)
 from lightning_plateau.core.tape import Operation, Tape
 
 _WORDS = {
@@ -67,7 +73,7 @@ class UnsafeOperation(Rule):
     code: ClassVar[str] = "LP207"
     name: ClassVar[str] = "unsafe-operation"
     needs_failure: ClassVar[bool] = False
-    requires: ClassVar = (LOSS, GRADIENT_NORM, PARAMETER_NORMS)
+    requires: ClassVar = (LOSS, GRADIENT_NORM, PARAMETER_NORMS, EXPERIMENT_REPLAY_BATCH)
     explains: ClassVar = (
         "LP201",
         "LP202",
@@ -84,6 +90,24 @@ class UnsafeOperation(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where an operation was at its edge when training broke."""
+        return self._on_a_tape(history) or self._on_a_replay(history)
+
+    def _on_a_replay(self, history: History) -> Finding | None:
+        found = replayed(history, "backward")
+        if found is None:
+            return None
+        step, place = found
+        return self.finding(
+            history,
+            0.8,
+            f"the derivative that {place} gives is NaN, as a replay at step {step} shows",
+            evidence=(Evidence("derivative that is not finite", 1.0, 0.0, place),),
+            fix="add an epsilon to what goes in, or clamp it; torch.where does not help",
+            where=place,
+            step=step,
+        )
+
+    def _on_a_tape(self, history: History) -> Finding | None:
         broke = _first_broken(history)
         if broke is None:
             return None

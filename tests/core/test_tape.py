@@ -106,3 +106,12 @@ def test_site_is_a_name_for_people() -> None:
 
 def test_round_trip_through_strict_json() -> None:
     assert from_plain(Tape, json.loads(json.dumps(to_plain(TAPE), allow_nan=False))) == TAPE
+
+
+def test_finite_looks_through_what_only_moves_values() -> None:
+    broken = Operation(0, "mean", statistics={"non_finite": 1.0})
+    moved = Operation(1, "squeeze", operands=(Operand("operation", 0),))
+    assert not Tape(0, (broken, moved), root=1).finite
+    assert Tape(0, (broken, moved), root=-1).finite
+    assert Tape(0, (broken, moved)).finite
+    assert Tape(0, (Operation(0, "squeeze"),), root=0).finite

@@ -9,7 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_plateau.core.history import History
-from lightning_plateau.core.signal import DATA_NON_FINITE, INITIAL_NORMS, PARAMETER_NORMS
+from lightning_plateau.core.signal import (
+    DATA_NON_FINITE,
+    EXPERIMENT_REPLAY_BATCH,
+    INITIAL_NORMS,
+    PARAMETER_NORMS,
+)
 from lightning_plateau.rules.non_finite_activations import NonFiniteActivations
 from lightning_plateau.testing import history
 from tests.rules.taped import Loss, points, taped
@@ -94,3 +99,19 @@ def test_after_a_step_that_broke_the_weights_nothing_is_known(norm: float, speak
 def test_silent_where_the_loss_is_finite() -> None:
     unused = run(lambda net, x, y: (net(x), torch.log(x * 0))[0].mean())
     assert RULE.check(unused) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "norm", "speaks"),
+    [
+        ("forward: net (log)", 2.0, True),
+        ("forward: net (log)", NAN, False),
+        ("backward: SqrtBackward0", 2.0, False),
+        ("none", 2.0, False),
+    ],
+)
+def test_a_replay_tells_where_no_tape_does(place: str, norm: float, speaks: bool) -> None:
+    tried = {EXPERIMENT_REPLAY_BATCH: {place: [1.0]}, PARAMETER_NORMS: {"w": [norm]}}
+    found = RULE.check(history(tried, loss=[1.0, 1.0]))
+    assert (found is not None) is speaks
+    assert found is None or found.where == "net (log)"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_plateau.core.history import History
-from lightning_plateau.core.signal import GRADIENT_NORM
+from lightning_plateau.core.signal import EXPERIMENT_REPLAY_BATCH, GRADIENT_NORM, PARAMETER_NORMS
 from lightning_plateau.rules.unsafe_operation import UnsafeOperation
 from lightning_plateau.testing import history
 from tests.rules.taped import Loss, history_of, points, taped
@@ -116,3 +116,19 @@ def test_names_the_layer() -> None:
     found = RULE.check(run)
     assert found is not None
     assert found.where == "1 (sqrt)"
+
+
+@pytest.mark.parametrize(
+    ("place", "norm", "speaks"),
+    [
+        ("backward: SqrtBackward0", 2.0, True),
+        ("backward: SqrtBackward0", NAN, False),
+        ("forward: net (log)", 2.0, False),
+        ("none", 2.0, False),
+    ],
+)
+def test_a_replay_tells_where_no_tape_does(place: str, norm: float, speaks: bool) -> None:
+    tried = {EXPERIMENT_REPLAY_BATCH: {place: [1.0]}, PARAMETER_NORMS: {"w": [norm]}}
+    found = RULE.check(history(tried, loss=[1.0, 1.0]))
+    assert (found is not None) is speaks
+    assert found is None or found.where == "SqrtBackward0"
