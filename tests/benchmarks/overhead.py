@@ -1,0 +1,236 @@
+"""What watching costs: every monitor on every workload, as a ratio to the bare Trainer.
+
+    python -m tests.benchmarks.overhead
+    python -m tests.benchmarks.overhead --workload mlp --rounds 9 --write-docs
+
+Rounds are interleaved: each takes every monitor once, in an order of its own, in one process. A
+ratio compares a monitor with the bare Trainer of the same round; the table shows the median over
+the rounds, with an interval that holds 90 % of bootstrap samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import random
+import sys
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_plateau.framework import PACKAGE, Callback, Trainer
+from tests.benchmarks.monitors import MONITORS, Monitor
+from tests.benchmarks.workloads import WORKLOADS, Workload
+
+WARM_UP = 0.2
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "overhead.md"
+MARKS = "<!-- measured: begin -->", "<!-- measured: end -->"
+READS = ("_local_scalar_dense", "is_nonzero", "equal", "item")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a step, by the clock and of the processor."""
+
+    wall_s: float
+    cpu_s: float
+
+
+class Stopwatch(Callback):
+    """Times the steps after the warm-up.
+
+    Args:
+        start: Step at which to start.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.cost = Cost(float("nan"), float("nan"))
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Start at the first step after the warm-up."""
+        if batch_idx == self.start:
+            _wait()
+            self.began = time.perf_counter(), time.process_time()
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop at the last."""
+        if batch_idx == trainer.num_training_batches - 1:
+            _wait()
+            steps = batch_idx + 1 - self.start
+            wall, cpu = self.began
+            self.cost = Cost(
+                (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
+            )
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the operations that read a value on the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count, and run."""
+        self.count += func._schema.name.partition("::")[2] in READS
+        return func(*args, **(kwargs or {}))
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def train(workload: Workload, monitor: Monitor, steps: int) -> Cost:
+    """Train once under ``monitor``; return the cost of a step after the warm-up."""
+    watch = Stopwatch(int(WARM_UP * steps))
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = Trainer(
+            max_epochs=1,
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[*monitor.callbacks(folder), watch],
+            **monitor.settings,
+        )
+        trainer.fit(workload.module(), workload.loader(steps))
+    return watch.cost
+
+
+def host_reads(workload: Workload, monitor: Monitor) -> float:
+    """Return how many values a step reads on the host, beyond what the bare Trainer reads."""
+    few, more = 21, 31  # no drain and no sample lies between the two
+
+    def count(monitor: Monitor, steps: int) -> int:
+        with HostReads() as reads:
+            train(workload, monitor, steps)
+        return reads.count
+
+    def of_a_step(monitor: Monitor) -> float:
+        return (count(monitor, more) - count(monitor, few)) / (more - few)
+
+    return of_a_step(monitor) - of_a_step(MONITORS[0])
+
+
+def measure(workload: Workload, monitors: Sequence[Monitor], rounds: int) -> dict[str, list[Cost]]:
+    """Return the costs of every monitor, a value a round."""
+    costs: dict[str, list[Cost]] = defaultdict(list)
+    order = list(monitors)
+    for number in range(rounds + 1):
+        random.Random(number).shuffle(order)
+        for monitor in order:
+            cost = train(workload, monitor, workload.steps)
+            if number:  # the first round warms the allocator and the caches
+                costs[monitor.name].append(cost)
+        print(f"{workload.name}: round {number} of {rounds}", file=sys.stderr, flush=True)
+    return costs
+
+
+def ratio(costs: Sequence[float], bare: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median ratio over the rounds, and the bounds of its 90 % interval.
+
+    Example:
+        >>> ratio([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+        (2.0, 2.0, 2.0)
+    """
+    ratios = np.array(costs) / np.array(bare)
+    picks = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
+    low, high = np.quantile(np.median(picks, axis=1), (0.05, 0.95))
+    return float(np.median(ratios)), float(low), float(high)
+
+
+def table(results: dict[str, dict[str, list[Cost]]], reads: dict[str, float]) -> str:
+    """Return the table in Markdown: a row a monitor, a column a workload."""
+    lines = [
+        "| monitor | " + " | ".join(results) + " | host reads a step |",
+        "|---" * (len(results) + 2) + "|",
+    ]
+    for monitor in MONITORS:
+        cells = []
+        for costs in results.values():
+            if monitor.name not in costs:
+                cells.append("–")
+                continue
+            own, bare = costs[monitor.name], costs["bare"]
+            wall = ratio([c.wall_s for c in own], [c.wall_s for c in bare])
+            cells.append(
+                f"{1e3 * float(np.median([c.wall_s for c in bare])):.2f} ms"
+                if monitor.name == "bare"
+                else f"{wall[0]:.3f} ({wall[1]:.2f} – {wall[2]:.2f})"
+            )
+        if any(cell != "–" for cell in cells):
+            count = reads.get(monitor.name)
+            cells.append("–" if count is None else f"{count:.1f}")
+            lines.append(f"| {monitor.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Return a line on where it was measured."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return (
+        f"{device}, {torch.get_num_threads()} thread, {platform.machine()}, Python "
+        f"{platform.python_version()}, torch {torch.__version__.partition('+')[0]}, {PACKAGE}"
+    )
+
+
+def write(text: str, page: Path = PAGE) -> None:
+    """Put the table between its marks on the page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--workload", action="append", choices=list(WORKLOADS))
+    parser.add_argument("--monitor", action="append", help="beginning of a monitor's name")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--write-docs", action="store_true")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    logging.getLogger(PACKAGE).setLevel(logging.ERROR)
+    quiet = logging.getLogger("lightning_plateau")
+    quiet.setLevel(logging.CRITICAL)
+    quiet.addHandler(logging.NullHandler())
+    wanted = tuple(arguments.monitor or [""])
+    monitors = [
+        m
+        for m in MONITORS
+        if m.available and (m.name == "bare" or m.name.strip("`").startswith(wanted))
+    ]
+    results = {
+        name: measure(WORKLOADS[name], monitors, arguments.rounds)
+        for name in arguments.workload or WORKLOADS
+    }
+    reads = {monitor.name: host_reads(WORKLOADS["mlp"], monitor) for monitor in monitors}
+    text = f"{machine()}; {arguments.rounds} rounds.\n\n{table(results, reads)}"
+    print(text)
+    if arguments.write_docs:
+        write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What is trained under the monitors: networks of different shapes, on random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_plateau.framework import LightningModule
+
+CLASSES = 10
+
+
+class Classifier(LightningModule):
+    """A network and cross entropy, and nothing else that could cost time."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """Return the loss."""
+        inputs, labels = batch
+        return cross_entropy(self.net(inputs), labels)
+
+    def configure_optimizers(self) -> Any:
+        """Return Adam at a rate that changes little, so that every step is like the others."""
+        return torch.optim.Adam(self.parameters(), lr=1e-4)
+
+
+class Block(nn.Module):
+    """A residual block of two convolutions, each with batch norm (He et al., 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        plain = stride == 1 and inputs == outputs
+        self.skip = nn.Identity() if plain else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output."""
+        return torch.relu(self.body(x) + self.skip(x))
+
+
+class Encoder(nn.Module):
+    """A transformer encoder with a head on the mean of its tokens."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True)
+        self.body = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scores."""
+        return self.head(self.body(x).mean(1))
+
+
+def mlp() -> nn.Module:
+    """Return three layers of 64 units: a step of a millisecond."""
+    return nn.Sequential(
+        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, CLASSES)
+    )
+
+
+def resnet20() -> nn.Module:
+    """Return ResNet-20 for images of 32 × 32."""
+    widths = [16, 16, 16, 32, 32, 32, 64, 64, 64]
+    blocks: list[nn.Module] = []
+    before = 16
+    for width in widths:
+        blocks.append(Block(before, width, 1 if width == before else 2))
+        before = width
+    stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES)]
+    return nn.Sequential(*stem, *blocks, *head)
+
+
+def transformer() -> nn.Module:
+    """Return four layers of width 256."""
+    return Encoder(256, 4)
+
+
+def tensors(count: int) -> Callable[[], nn.Module]:
+    """Return a maker of a network of about ``count`` small parameter tensors."""
+
+    def make() -> nn.Module:
+        layers: list[nn.Module] = []
+        for _ in range(count // 2 - 1):
+            layers += [nn.Linear(32, 32), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(32, CLASSES))
+
+    return make
+
+
+def hundred_million() -> nn.Module:
+    """Return a hundred million parameters in few tensors."""
+    return nn.Sequential(
+        nn.Linear(4096, 12288),
+        nn.ReLU(),
+        nn.Linear(12288, 4096),
+        nn.ReLU(),
+        nn.Linear(4096, CLASSES),
+    )
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network, the shape of its batches, and how many steps a round takes."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    batch_size: int
+    steps: int
+
+    def module(self) -> Classifier:
+        """Return the module, initialized the same each time."""
+        torch.manual_seed(0)
+        return Classifier(self.make())
+
+    def loader(self, steps: int) -> DataLoader[Any]:
+        """Return a loader of ``steps`` batches."""
+        generator = torch.Generator().manual_seed(1)
+        few = 4 * self.batch_size
+        inputs = torch.randn(few, *self.shape, generator=generator)
+        labels = torch.randint(CLASSES, (few,), generator=generator)
+        order = torch.arange(steps * self.batch_size) % few
+        batches = order.view(steps, self.batch_size)
+        return DataLoader(_Batches(inputs, labels, batches), batch_size=None)
+
+
+class _Batches(TensorDataset):
+    """Whole batches that are cut out beforehand, so that loading costs next to nothing."""
+
+    def __init__(self, inputs: Tensor, labels: Tensor, batches: Tensor) -> None:
+        super().__init__(batches)
+        self.cut = [(inputs[rows], labels[rows]) for rows in batches[:4]]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.cut[index % len(self.cut)]
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("mlp", mlp, (64,), 32, 600),
+        Workload("resnet20", resnet20, (3, 32, 32), 8, 60),
+        Workload("transformer", transformer, (16, 256), 8, 60),
+        Workload("400-tensors", tensors(400), (32,), 16, 80),
+        Workload("1000-tensors", tensors(1000), (32,), 16, 40),
+        Workload("100M-parameters", hundred_million, (4096,), 8, 6),
+    )
+}
