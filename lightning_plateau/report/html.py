@@ -40,6 +40,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_EVENTS = 14
 MOST_JOURNAL_LINES = 400
 EXPERIMENT = "experiment/"
+WITHHELD = "withheld "
 MOST_EXPERIMENT_VALUES = 24
 
 
@@ -106,6 +107,7 @@ def report_page(
         maps=maps,
         data=page_data(drawn, maps, history.step),
         shown=_shown(state),
+        withheld=_withheld(journal),
         tried=[_tried(treatment) for treatment in state.treatments],
         experiments=_experiments(history),
         outcomes=outcomes(history),
@@ -209,6 +211,12 @@ def _tried(treatment: Treatment) -> Tried:
     return Tried(treatment, change(made.before, made.after), effect, brief)
 
 
+def _withheld(journal: Journal) -> list[str]:
+    """Return which remedies were withheld, and why; each once."""
+    said = dict.fromkeys(note.text for note in journal.notes)
+    return [text.removeprefix(WITHHELD) for text in said if text.startswith(WITHHELD)]
+
+
 def _first_change(before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
     for name, old in before.items():
         if name in after and after[name] != old:
@@ -224,9 +232,13 @@ def _experiments(history: History) -> list[tuple[str, str, str]]:
     """Return what experiments measured: name, meaning, values of the last time."""
     measured = [history[s] for s in history if s.tag.startswith(EXPERIMENT) and s in history]
     return [
-        (series.signal.tag.removeprefix(EXPERIMENT), series.signal.help, _measured(series))
+        (_experiment_name(series.signal.tag), series.signal.help, _measured(series))
         for series in measured
     ]
+
+
+def _experiment_name(tag: str) -> str:
+    return tag.removeprefix(EXPERIMENT).replace("_", "-")
 
 
 def _measured(series: Series) -> str:

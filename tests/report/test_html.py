@@ -83,6 +83,12 @@ def test_a_treated_run_says_what_was_done_and_what_to_change():
     assert "clip none → 1 reverted loss 0.91 → 0.95 no gain" in text
 
 
+def test_what_was_withheld_is_said_once_with_the_reason():
+    why = Note(9, "withheld decay-learning-rate for LP401: it cannot mend LP701, which is certain")
+    text = text_of(report_page((SOFTMAX, FLAT), journal(SOFTMAX, why, why), recorded()))
+    assert "Nothing. 1 withheld, and why decay-learning-rate for LP401: it cannot mend" in text
+
+
 def test_hostile_names_stay_text():
     finding = replace(
         SOFTMAX,
@@ -169,7 +175,7 @@ def test_a_run_of_hardly_anything_has_a_page(made):
 
 def test_what_experiments_said_and_measured_is_shown():
     made = history({LOSS: [2.0, 1.0], EXPERIMENT_STEP_SIZE: {"0": [2.0], "× 0.1": [1.9]}})
-    assert "step_size loss of a batch after" in text_of(report_page((), Journal(), made))
+    assert "step-size loss of a batch after" in text_of(report_page((), Journal(), made))
     assert "0: 2 · × 0.1: 1.9" in text_of(report_page((), Journal(), made))
     row = {"real": [2.3], "zeroed": [2.3], "swapped": [2.3]}
     blind = history({LOSS: [2.3, 2.3], EXPERIMENT_ZERO_INPUTS: row})
