@@ -65,6 +65,7 @@ class DeadUnits(Rule):
         "LP401",
         "LP405",
         "LP407",
+        "LP707",
         "LP802",
         "LP803",
         "LP807",

@@ -32,6 +32,8 @@ _ROUNDED = frozenset(
     ]
 )
 _GRADIENTS_IN_PLACE = frozenset({"SingleDeviceStrategy", "DDPStrategy"})
+_COPYING = frozenset({"tensor", "new_tensor"})
+"""Calls whose result begins a way of its own, though it may take part in backward."""
 _CAST = frozenset({"long", "int", "bool", "byte", "short", "char", "to", "type"})
 
 
@@ -150,7 +152,7 @@ def _ends(tape: Tape, trainable: set[str]) -> set[str]:
     wanted = {tape.root}
     for index in range(tape.root, -1, -1):
         operation = tape.operations[index]
-        if index not in wanted or not operation.requires_grad:
+        if index not in wanted or not operation.requires_grad or operation.name in _COPYING:
             continue
         for operand in operation.operands:
             if operand.source == "operation":
@@ -170,7 +172,7 @@ def _cut(tape: Tape, trainable: set[str]) -> Operation | None:
             or (operand.source == "operation" and operand.index in live)
             for operand in operation.operands
         )
-        if alive and operation.requires_grad:
+        if alive and operation.requires_grad and operation.name not in _COPYING:
             live.add(operation.index)
         elif alive:
             cut = operation if cut is None or _follows(cut, live) else cut
@@ -192,6 +194,8 @@ def _fix(cut: Operation | None) -> str:
             "return the loss as torch made it: no item(), float(), tolist() or numpy() on the way, "
             "and no torch.tensor(...) around it"
         )
+    if cut.name in _COPYING:
+        return f"leave out torch.{cut.name}(...): the copy that it makes has no way back"
     if cut.name in ("detach", "data", "view"):
         return f"leave out .detach() and .data at {cut.site}"
     if cut.name in _ROUNDED | _CAST:

@@ -101,6 +101,7 @@ class LearningRateTooHigh(Rule):
         "LP501",
         "LP502",
         "LP605",
+        "LP707",
         "LP802",
         "LP803",
         "LP807",

@@ -109,6 +109,7 @@ class PoorInitialization(Rule):
         "LP501",
         "LP502",
         "LP706",
+        "LP707",
         "LP801",
         "LP802",
         "LP803",

@@ -64,6 +64,7 @@ class SaturatedActivations(Rule):
         "LP405",
         "LP407",
         "LP414",
+        "LP707",
         "LP802",
         "LP803",
         "LP807",
