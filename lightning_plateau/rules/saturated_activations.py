@@ -60,6 +60,7 @@ class SaturatedActivations(Rule):
     explains: ClassVar = (
         "LP302",
         "LP304",
+        "LP306",
         "LP401",
         "LP405",
         "LP407",

@@ -63,6 +63,7 @@ class SymmetricInitialization(Rule):
     explains: ClassVar = (
         "LP302",
         "LP304",
+        "LP306",
         "LP401",
         "LP405",
         "LP407",
