@@ -336,6 +336,7 @@ class PlateauCallback(Callback):
         if closed:
             self._window_open = False
             treatment.step = recorder.clock
+            treatment.note_batch(batch)
             if recorder.due or self._watch.inquiry.has_news:
                 with treatment.given(batch):
                     self._consider(self._watch, trainer)

@@ -28,6 +28,9 @@ class Policy:
         probation_steps: Optimizer steps for which a remedy is watched before it is judged, at most.
         dry_run: Say what would be done, and do nothing.
         allow_user_overrides: Whether a remedy may overrule a value that the user has set.
+        tournament: Whether remedies are compared on batches that were seen before, from the same
+            state, so that the best is tried first. It takes some dozens of steps more for each
+            choice; without it the order of the rules decides.
 
     Raises:
         ValueError: If a number is out of its range, or ``safety`` is no grade.
@@ -44,6 +47,7 @@ class Policy:
     probation_steps: int = 200
     dry_run: bool = False
     allow_user_overrides: bool = False
+    tournament: bool = False
 
     def __post_init__(self) -> None:
         if self.remedies is not None:

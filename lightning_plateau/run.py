@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +21,7 @@ from lightning_plateau.optimizers import OptimizerAdapter, adapt
 from lightning_plateau.snapshot import Snapshot
 
 KEPT = 2
+BATCHES = 8
 LATEST = 10
 DESTROYED = 10.0
 LEARNED = 0.05
@@ -103,6 +106,7 @@ class Run:
         allow_user_overrides: Whether a remedy may overrule what the user has set.
         stop_reason: Why the run was stopped; empty while it was not.
         batch: The batch under way, in the moments in which remedies are applied; None otherwise.
+        batches: The latest batches, where remedies are compared on them; empty otherwise.
         attachments: What remedies have hung on the training, by the name of the remedy.
     """
 
@@ -116,6 +120,7 @@ class Run:
     allow_user_overrides: bool = False
     stop_reason: str = ""
     batch: Any = field(default=None, repr=False)
+    batches: deque[Any] = field(default_factory=partial(deque, maxlen=BATCHES), repr=False)
     attachments: dict[str, Attachment] = field(default_factory=dict)
 
     @classmethod

@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from lightning_plateau.choice import Past, Withheld, choose
+from lightning_plateau import rehearsal
+from lightning_plateau.choice import Choice, Past, Withheld, choose
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note, Record
@@ -23,6 +24,7 @@ from lightning_plateau.policy import Policy
 from lightning_plateau.remedies import by_name
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.run import Run
+from lightning_plateau.tournament import FIRST_ROUND, MOST, Candidate, compete
 from lightning_plateau.trial import LEAST_STEPS, Trial
 
 Announce = Callable[[Record | Note], None]
@@ -124,6 +126,11 @@ class Treatment:
             yield
         finally:
             self._run.batch = None
+
+    def note_batch(self, batch: Any) -> None:
+        """Keep the latest batches where remedies are to be compared on them."""
+        if self._policy.tournament:
+            self._run.batches.append(batch)
 
     # -- the life of a run ----------------------------------------------------------------------
 
@@ -245,25 +252,63 @@ class Treatment:
         return max((made.number for made in self._journal.interventions), default=0) + 1
 
     def _try_next(self, findings: Sequence[Finding], *, must_improve: bool = False) -> None:
-        if not findings or self._is_too_late:
+        if not findings:
             return
-        unsafe = tuple(m for m in self._journal.interventions if not self._is_safe(m.remedy))
-        outcomes = tuple(o for o in self._journal.outcomes if not self._is_safe(o.remedy))
-        choice = choose(
-            findings,
-            self._policy,
-            self._catalogue,
-            Past(unsafe, outcomes),
-            self.step,
-            self._obstacles(),
-            urgent=must_improve or self._run.worthless,
-        )
+        urgent = must_improve or self._run.worthless
+        obstacles = self._obstacles()
+        choice = self._choose(findings, obstacles, urgent=urgent)
         for withheld in choice.withheld:
             self._tell_withheld(withheld)
-        if choice.remedy is not None and choice.finding is not None:
+        if choice.remedy is None or choice.finding is None:
+            return
+        best = Candidate(choice.remedy, choice.finding)
+        if self._policy.tournament and not self._is_safe(choice.remedy.name):
+            best = self._best_of(findings, best, obstacles, urgent=urgent)
+        if best.remedy is not None and best.finding is not None:
             self._case = tuple(findings)
-            pace = choice.finding.code in SLOW
-            self._try(choice.remedy, choice.finding, must_improve or pace)
+            pace = best.finding.code in SLOW
+            self._try(best.remedy, best.finding, must_improve or pace)
+
+    def _choose(
+        self, findings: Sequence[Finding], obstacles: Mapping[str, str], *, urgent: bool
+    ) -> Choice:
+        unsafe = tuple(m for m in self._journal.interventions if not self._is_safe(m.remedy))
+        outcomes = tuple(o for o in self._journal.outcomes if not self._is_safe(o.remedy))
+        past = Past(unsafe, outcomes)
+        return choose(
+            findings, self._policy, self._catalogue, past, self.step, obstacles, urgent=urgent
+        )
+
+    def _best_of(
+        self,
+        findings: Sequence[Finding],
+        first: Candidate,
+        obstacles: Mapping[str, str],
+        *,
+        urgent: bool,
+    ) -> Candidate:
+        """Return the winner among all that could be tried now; ``first`` where none is better."""
+        candidates, taken = [first], dict(obstacles)
+        while len(candidates) < MOST:
+            taken[candidates[-1].name] = "it is compared"
+            choice = self._choose(findings, taken, urgent=urgent)
+            if choice.remedy is None or choice.remedy.final:
+                break
+            candidates.append(Candidate(choice.remedy, choice.finding))
+        batches = tuple(self._run.batches)
+        if len(candidates) < 2 or not batches or self._policy.dry_run:
+            return first
+        obstacle = rehearsal.obstacle(self._run)
+        if obstacle is not None:
+            self._journal.append(Note(self.step, f"no tournament: {obstacle}"))
+            return first
+        standings = compete(self._run, candidates, batches)
+        told = ", ".join(f"{s.candidate.name} {s.loss:.4g}" for s in standings)
+        self._journal.append(
+            Note(self.step, f"tournament, loss after {FIRST_ROUND} steps or more: {told}")
+        )
+        best = standings[0].candidate
+        return first if best.remedy is None else best
 
     def _may_be_treated(self, finding: Finding) -> bool:
         """Whether it is time: a plateau at the start often ends by itself."""
@@ -285,6 +330,8 @@ class Treatment:
         obstacles = {}
         for name, kind in self._permitted.items():
             obstacle = kind().obstacle(self._run)
+            if self._is_too_late and not self._is_safe(name):
+                obstacle = "the run ends before it could be judged"
             if obstacle is None and kind.standing and self._is_safe(name):
                 obstacle = "it is in force already"
             if obstacle is not None:
