@@ -60,6 +60,16 @@ def measure(names: Sequence[str], seeds: int, workers: int) -> Iterator[Result]:
             yield done.result()
 
 
+def _measured(asked: Any) -> list[Result]:
+    """Train what was asked for, a line each as they end."""
+    names = [one.name for one in chosen(asked.part, asked.only)]
+    results = []
+    for one in measure(names, asked.seeds, asked.workers):
+        print(_line(one), file=sys.stderr, flush=True)
+        results.append(one)
+    return results
+
+
 def _one_thread() -> None:
     import torch
 
@@ -104,7 +114,9 @@ def _arguments(argv: Sequence[str] | None) -> Any:
     parser.add_argument("--only", nargs="+", default=[], help="names, codes or 'healthy'")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, help="file to write every result to")
-    parser.add_argument("--read", type=Path, help="file of results: train nothing")
+    parser.add_argument(
+        "--read", type=Path, nargs="+", default=[], help="files of results: train nothing"
+    )
     parser.add_argument("--write-docs", action="store_true", help=f"write {PAGE.name}")
     return parser.parse_args(argv)
 
@@ -113,15 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, print, and write what was asked for."""
     asked = _arguments(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if asked.read is not None:
-        results = load(asked.read)
-    else:
-        results = []
-        for one in measure(
-            [one.name for one in chosen(asked.part, asked.only)], asked.seeds, asked.workers
-        ):
-            print(_line(one), file=sys.stderr, flush=True)
-            results.append(one)
+    results = [one for path in asked.read for one in load(path)] or _measured(asked)
     results.sort(key=lambda one: (one.expected, one.program, one.seed))
     if asked.json is not None:
         save(results, asked.json)
