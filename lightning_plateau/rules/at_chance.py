@@ -14,6 +14,7 @@ from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.objective import Comparison, comparisons
 from lightning_plateau.core.penalty import penalty
+from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
@@ -25,10 +26,10 @@ class AtChance(Rule):
     """The loss is that of guessing.
 
     What it detects:
-        After the first epoch the loss lies within 5 % of what the best constant answer reaches:
-        ln K for K classes, the variance of the targets for a squared error; and it is not on its
-        way down. Where penalties of the weights are added to the loss, the loss of the data alone
-        is looked at: a falling total may hide it.
+        After the first epoch and a tenth of the planned run (500 steps at most) the loss lies
+        within 5 % of what the best constant answer reaches: ln K for K classes, the variance of the
+        targets for a squared error; and it is not on its way down. Where penalties of the weights
+        are added to the loss, the loss of the data alone is looked at: a falling total may hide it.
 
     Why it matters:
         It is a symptom: whatever the network computes, the inputs tell its answers nothing.
@@ -70,7 +71,8 @@ class AtChance(Rule):
         """Return the fault where the loss of the data stays at that of guessing."""
         if not history.epoch_ends or len(history.profile.optimizers) > 1:
             return None
-        if warming_up(history) and not history.finished:
+        young = history.step < max(self.minimum_steps, patience(history))
+        if young or (warming_up(history) and not history.finished):
             return None
         for guess, level in (
             (guessing(history), self._level(history)),
@@ -99,7 +101,7 @@ class AtChance(Rule):
         first_epoch = history.epoch_ends[0]
         later = [tape for tape in history.tapes if tape.step >= min(first_epoch, history.step - 1)]
         known = [one for tape in later if (one := _penalized(tape)) is not None]
-        if len(known) < 2 or history.step < self.minimum_steps:
+        if len(known) < 2:
             return None, math.nan
         values = np.array([one.operation.statistics.get("mean", math.nan) for one in known])
         guess = best_guess(known)

@@ -119,3 +119,10 @@ def test_a_binary_loss_at_the_entropy_of_its_targets() -> None:
     found = RULE.check(run(noisy(entropy), yes_or_no))
     assert found is not None
     assert "among 2 classes" in found.message
+
+
+def test_a_run_is_given_a_tenth_of_its_plan() -> None:
+    sick = run(noisy(math.log(3)))
+    young = replace(sick, profile=replace(sick.profile, planned_steps=4000))
+    assert RULE.check(young) is None
+    assert RULE.check(replace(young, finished=True)) is not None
