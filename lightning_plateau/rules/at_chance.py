@@ -13,8 +13,8 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.objective import Comparison, comparisons
-from lightning_plateau.core.penalty import penalty
 from lightning_plateau.core.patience import patience
+from lightning_plateau.core.penalty import penalty
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
