@@ -83,7 +83,7 @@ class Inquiry:
         """
         self.has_news = False
         if self._wanted is None and self._checking:
-            self._wanted = next_of_check(history, self._made, thorough=self._checking == "thorough")
+            self._wanted = self._next_of_check(history)
         if self._wanted is None and self._when != "never":
             wanted = next_when_stuck(history, findings, self._made)
             if wanted is not None and self._affordable(wanted, history):
@@ -91,6 +91,16 @@ class Inquiry:
         if self._wanted is None:
             self._given.clear()
         return self._wanted is not None
+
+    def _next_of_check(self, history: History) -> Experiment | None:
+        """Return the next experiment of the check that its steps suffice for."""
+        passed_over: list[str] = []
+        while True:
+            made, thorough = [*self._made, *passed_over], self._checking == "thorough"
+            wanted = next_of_check(history, made, thorough=thorough)
+            if wanted is None or wanted.cost <= self._budget.steps - self._budget.spent_steps:
+                return wanted
+            passed_over.append(wanted.name)
 
     def _affordable(self, experiment: Experiment, history: History) -> bool:
         """Whether the experiment fits into the budget of time, as far as can be foreseen."""

@@ -63,8 +63,9 @@ class Fitting:
     @property
     def learned(self) -> float:
         """Fall that is owed to the inputs, as a share: what goes beyond fitting without them."""
-        # An attempt that has reached the end of the scale shows nothing beside another that has.
-        if math.isnan(self.blind) or self.best > 0.9:
+        # Where much is gained by one answer for all (the mean of targets that are far from zero), a
+        # short attempt shows nothing of what would be learned next.
+        if math.isnan(self.blind) or self.best > 0.5:
             return self.best
         return self.best - max(0.0, self.blind)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 
+from lightning_plateau import rules
 from lightning_plateau.core.along_update import along_update
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.fitting import fitting
@@ -26,6 +28,8 @@ SEPARATING: dict[str, tuple[type[Experiment], ...]] = {
     "LP401": (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels),
     "LP402": (StepSize, OverfitOneBatch),
     "LP403": (StepSize,),
+    "LP405": (StepSize,),
+    "LP807": (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels),
 }
 """By symptom, the experiments that separate the causes which it may have, the cheapest first."""
 PROBABLE = 0.9
@@ -53,7 +57,8 @@ def next_when_stuck(
         made: Names of the experiments that were made already.
     """
     codes = {finding.code for finding in findings}
-    causes = [f for f in findings if f.code not in _SEEN and f.severity is not Severity.INFO]
+    seen = _symptoms()
+    causes = [f for f in findings if f.code not in seen and f.severity is not Severity.INFO]
     if any(f.certain and f.severity is Severity.ERROR for f in causes):
         return None
     if codes & NON_FINITE:
@@ -67,8 +72,10 @@ def next_when_stuck(
     return _first([*suspected, *general, *([LearningRateRange] if off else [])], history, made)
 
 
-_SEEN = NON_FINITE | frozenset(SEPARATING)
-"""Codes that say what is seen, not why, however certain they are."""
+@cache
+def _symptoms() -> frozenset[str]:
+    """Return the codes that say what is seen, not why, however certain they are."""
+    return NON_FINITE | {rule.code for rule in rules.catalogue() if rule.symptom}
 
 
 def next_of_check(

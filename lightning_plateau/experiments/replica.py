@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from types import CellType, FunctionType
 from typing import Any
@@ -39,6 +40,7 @@ def replicate(
     Raises:
         InseparableError: If something that the module holds cannot be copied.
     """
+    _insist_on_little(module)
     memo: Memo = {id(real): trainer}
     for shared in _data(real, module):
         memo[id(shared)] = shared
@@ -62,6 +64,19 @@ def replicate(
     made.__dict__["_compiled_call_impl"] = None
     made.trainer = trainer  # type: ignore[assignment]
     return made, stepped
+
+
+MOST_ITEMS = 10_000
+"""Items of a container beyond which a copy of it takes too long: a replay buffer."""
+
+
+def _insist_on_little(module: nn.Module) -> None:
+    for part in module.modules():
+        for name, held in vars(part).items():
+            inside = vars(held).values() if hasattr(held, "__dict__") else ()
+            for value in (held, *inside):
+                if isinstance(value, list | tuple | set | dict | deque) and len(value) > MOST_ITEMS:
+                    raise InseparableError(f"{name} holds {len(value)} items, too many to copy")
 
 
 def _data(trainer: Any, module: nn.Module) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.experiments.budget import Budget
 from lightning_plateau.experiments.replica import replicate
+from lightning_plateau.experiments.silence import silence
 from lightning_plateau.experiments.stand_ins import StrategyStandIn, TrainerStandIn
 from lightning_plateau.recording.batch import leaves
 from lightning_plateau.recording.tape import TapeRecorder
@@ -33,7 +34,7 @@ class InconclusiveError(RuntimeError):
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Leave random states, torch's modes and the gradients of ``module`` as they are.
+    """Leave random states, modes, trackers and the gradients of ``module`` as they are.
 
     Raises:
         RuntimeError: If a parameter or buffer of ``module`` was changed inside, in spite of all.
@@ -45,7 +46,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     try:
         for tensor in live:
             tensor.grad = None
-        with randomness_kept(), torch.enable_grad(), _eager():
+        with randomness_kept(), torch.enable_grad(), _eager(), silence():
             yield
     finally:
         for tensor, gradient in zip(live, gradients, strict=True):

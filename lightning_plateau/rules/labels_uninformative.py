@@ -115,7 +115,7 @@ class LabelsUninformative(Rule):
             return None
         return self.finding(
             history,
-            0.7,
+            0.6,
             f"a short training lowered the loss by {100 * tried.true:.0f} % with the labels as "
             f"they are and by {100 * tried.shuffled:.0f} % with shuffled ones, and unseen batches "
             f"gained nothing from either",
@@ -127,14 +127,18 @@ class LabelsUninformative(Rule):
         )
 
     def _learned_nothing(self, history: History) -> bool:
-        """Whether the loss was no better than guessing while samples were new, or did not fall."""
+        """Whether the loss was no better than guessing while samples were new, or did not fall.
+
+        Nor may a validation have been better than guessing, or training where there is none.
+        """
         chance, gone = chance_loss(history), progress(history[LOSS])
         if gone.rows < self.least_steps:
             return False
-        first = self._first_epoch(history)
-        if chance is not None and first is not None:
-            return first >= self.near_chance * chance
-        return gone.fall < self.most_fall and gone.slope >= 0
+        first, beside = self._first_epoch(history), generalization(history)
+        if chance is None or first is None:
+            return gone.fall < self.most_fall and gone.slope >= 0
+        best = float(beside.validation.min()) if len(beside) else gone.now
+        return min(first, best) >= self.near_chance * chance
 
     def _first_epoch(self, history: History) -> float | None:
         """Return the level of the training loss at the end of the first epoch, if there are more.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections import deque
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,6 +77,37 @@ def test_a_module_that_cannot_be_copied() -> None:
     assert_bitwise_equal(disturbed, alone)
     [result] = callback.results
     assert "cannot be copied: TypeError" in result.failure
+
+
+def test_a_module_that_holds_too_much() -> None:
+    class Buffered(Digits):
+        def __init__(self) -> None:
+            super().__init__()
+            self.replay = SimpleNamespace(items=deque(range(20_000)))
+
+    callback = Conducting([OverfitOneBatch()], at=(5,))
+    ending(callback, Buffered, steps=8)
+    assert callback.results[0].failure == (
+        "InseparableError: replay holds 20000 items, too many to copy"
+    )
+
+
+def test_trackers_that_are_called_by_name_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[float] = []
+    tracker = ModuleType("wandb")
+    tracker.log = lambda values: written.append(values["loss"])  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", tracker)
+
+    class Tracked(Digits):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            sys.modules["wandb"].log({"loss": float(loss)})
+            return loss
+
+    callback = Conducting([OverfitOneBatch()], at=(5,))
+    ending(callback, Tracked, steps=8)
+    assert callback.results[0].steps > 20
+    assert len(written) == 8
 
 
 KEPT: list[Any] = []

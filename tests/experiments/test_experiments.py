@@ -106,10 +106,10 @@ def test_step_size() -> None:
 
 def test_overfit_one_batch() -> None:
     healthy = row(OverfitOneBatch(), lambda: Perceptron(0.5))
-    assert healthy["own"] < 0.5 * healthy["before"] < healthy["blind"]
+    assert healthy["own"] < 0.65 * healthy["before"] < healthy["blind"]
     slow = row(OverfitOneBatch(), lambda: Perceptron(1e-5))
     assert slow["own"] > 0.95 * slow["before"]
-    assert slow["adam"] < 0.5 * slow["before"]
+    assert slow["adam"] < 0.65 * slow["before"]
     blind = row(OverfitOneBatch(), Blind)
     assert blind["adam"] == pytest.approx(blind["blind"], rel=0.02)
     assert np.isnan(row(OverfitOneBatch(), Autoencoder)["blind"])

@@ -139,9 +139,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_convolutional_network_ends_bitwise_the_same(name: str) -> None:
-    callback = Conducting(at=(10, 31, 100))
-    disturbed, _ = ending(callback, Measured, **SETTINGS[name])
-    alone, _ = ending(None, Measured, **SETTINGS[name])
+    steps = 110 if name == "plain" else 40
+    callback = Conducting(at=(10, 50, 100) if name == "plain" else (10, 31))
+    disturbed, _ = ending(callback, Measured, steps=steps, **SETTINGS[name])
+    alone, _ = ending(None, Measured, steps=steps, **SETTINGS[name])
     assert_bitwise_equal(disturbed, alone)
     assert [result.failure for result in callback.results if result.failure] == []
     assert sum(bool(result.rows) for result in callback.results) > 6
@@ -149,9 +150,9 @@ def test_a_convolutional_network_ends_bitwise_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("make", [Reader, Adversaries, ByHand])
 def test_other_networks_end_bitwise_the_same(make: Any) -> None:
-    callback = Conducting()
-    disturbed, _ = ending(callback, make)
-    alone, _ = ending(None, make)
+    callback = Conducting(at=(10, 50))
+    disturbed, _ = ending(callback, make, steps=60)
+    alone, _ = ending(None, make, steps=60)
     assert_bitwise_equal(disturbed, alone)
     assert [result.failure for result in callback.results if result.failure] == []
 
