@@ -6,9 +6,16 @@ import math
 from dataclasses import dataclass
 
 from lightning_plateau.core.objective import parametric_operations
-from lightning_plateau.core.tape import Operand, Operation, Tape
+from lightning_plateau.core.tape import (
+    LINEAR_OPERATIONS,
+    RECURRENCES,
+    Operand,
+    Operation,
+    Tape,
+)
 
 _SUMS = frozenset({"add", "iadd", "sub", "isub"})
+_LAYERS = LINEAR_OPERATIONS | RECURRENCES
 _SCALES = frozenset(
     ["mul", "imul", "multiply", "div", "truediv", "itruediv", "divide", "neg", "clone", "to"]
 )
@@ -52,7 +59,8 @@ def penalty(tape: Tape) -> Penalty | None:
     """
     if tape.root is None or not 0 <= tape.root < len(tape):
         return None
-    parametric, fed = parametric_operations(tape), _fed(tape)
+    parametric = parametric_operations(tape)
+    fed = _fed(tape, parametric)
     terms = _terms(tape, tape.root)
     found = {index: size for index, size in terms.items() if index in parametric - fed}
     size = sum(abs(one) for one in found.values())
@@ -64,11 +72,18 @@ def penalty(tape: Tape) -> Penalty | None:
     return Penalty(tape.operations[largest], size, rest, beside)
 
 
-def _fed(tape: Tape) -> frozenset[int]:
-    """Return the operations that data went into, or something unknown that may have been data."""
+def _fed(tape: Tape, parametric: frozenset[int]) -> frozenset[int]:
+    """Return the operations that data went into, or something unknown that may have been data.
+
+    What the program makes itself (points at which an equation must hold) is data once a layer
+    takes it; a zero to which norms are added is none.
+    """
     fed: set[int] = set()
     for operation in tape:
-        if any(_is_fed(operand, fed) for operand in operation.operands):
+        answers = operation.name in _LAYERS and any(
+            o.source == "operation" and o.index not in parametric for o in operation.operands
+        )
+        if answers or any(_is_fed(operand, fed) for operand in operation.operands):
             fed.add(operation.index)
     return frozenset(fed)
 

@@ -76,3 +76,12 @@ def test_a_sum_that_doubles_itself_is_read_in_a_moment() -> None:
     found = penalty(tape)
     assert found is not None
     assert found.size == pytest.approx(by_generator(net).item(), rel=1e-4)
+
+
+def test_what_the_network_says_of_points_of_the_programs_own_is_no_penalty() -> None:
+    def boundary(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(net(x), y) + 10 * (net(torch.zeros(1, 4)) - 1).square().sum()
+
+    tape = taped(boundary, nn.Linear(4, 3), points(), labels()).last_tape
+    assert tape is not None
+    assert penalty(tape) is None
