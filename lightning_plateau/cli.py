@@ -29,7 +29,7 @@ from lightning_plateau.report.explanation import (
     rule_table,
 )
 from lightning_plateau.report.html import REPORT_FILE, run_name, save_report
-from lightning_plateau.report.phrases import wrapped
+from lightning_plateau.report.phrases import counted, wrapped
 from lightning_plateau.report.plots import save_overview
 from lightning_plateau.report.saved_run import SavedRun, read_run
 from lightning_plateau.report.terminal import full_report, summary
@@ -462,7 +462,11 @@ def _tell(run: SavedRun, findings: tuple[Finding, ...], journal: Journal, *, eve
     else:
         show(summary(findings, journal, run.history, run.files, width=width()))
     if run.names:
-        read = ", ".join(f"{tag} from {name}" for tag, name in run.names.items())
+        rows = {tag: len(run.history.series[tag]) for tag in run.names}
+        parts = [
+            f"{tag} from {name} ({counted(rows[tag], 'row')})" for tag, name in run.names.items()
+        ]
+        read = ", ".join(parts)
         show("\n".join(wrapped(f"{read}; the rest was not logged", width(), label="read      ")))
 
 

@@ -67,6 +67,7 @@ class Panel:
         title: What is drawn.
         lines: Its curves.
         ticks: Values beside it.
+        log: Whether heights are those of logarithms.
         gaps: SVG path of marks where values were NaN or infinite; else empty.
         broken: How many those were.
         text: The plot in a sentence, for who cannot see it.
@@ -76,6 +77,7 @@ class Panel:
     title: str
     lines: tuple[Line, ...]
     ticks: tuple[Tick, ...]
+    log: bool
     gaps: str
     broken: int
     text: str
@@ -190,7 +192,8 @@ def _panel(key: str, title: str, series: dict[str, Series], length: int) -> Pane
     # Validations and samples are made now and then: what is missing there is not broken.
     recorded = [one for one in series.values() if one.signal.cadence in ("step", "event")]
     broken = np.unique(np.concatenate([s.steps[~np.isfinite(s.values)] for s in recorded] + [NONE]))
-    return Panel(key, title, lines, scale.ticks, _gaps(broken, length), len(broken), _told(lines))
+    gaps = _gaps(broken, length)
+    return Panel(key, title, lines, scale.ticks, scale.log, gaps, len(broken), _told(lines))
 
 
 def _line(name: str, drawn: Curve, scale: Scale, length: int) -> Line:

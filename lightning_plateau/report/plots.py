@@ -56,7 +56,7 @@ def overview(history: History, journal: Journal) -> Figure:
     """
     shown = events(journal, MOST_EVENTS)
     rows = max(1, len(shown))
-    figure = _blank_figure(10, 7.2 + 0.24 * rows)
+    figure = blank_figure(10, 7.2 + 0.24 * rows)
     timeline, loss, gradient, rate = figure.subplots(
         4, 1, sharex=True, height_ratios=[0.24 * rows + 0.25, 2.6, 2, 1.2]
     )
@@ -83,7 +83,12 @@ def save_overview(
     return path
 
 
-def _blank_figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches, that no backend of the user's knows of.
+
+    Raises:
+        ImportError: If matplotlib is not installed; the message names the extra.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
