@@ -12,6 +12,7 @@ SPLITTING = frozenset({"view", "reshape", "flatten", "unflatten", "view_as", "re
 """Operations that read the same values in the same order with other dimensions."""
 
 _PERMUTING = frozenset({"transpose", "swapaxes", "t", "permute", "movedim", "getitem", "select"})
+_APPENDING = frozenset({"embedding", "one_hot"})
 _REDUCING = frozenset({"mean", "sum", "amax", "amin", "max", "min", "std", "var", "norm"})
 Shape = tuple[int, ...]
 
@@ -66,8 +67,12 @@ def straddles(before: Shape, axis: int, after: Shape, size: int) -> bool:
     Example:
         >>> straddles((32, 10, 8), 0, (10, 32, 8), 32), straddles((32, 10, 8), 0, (320, 8), 32)
         (True, False)
+        >>> straddles((64, 32), 1, (32, 64), 32)  # x.t().reshape(32, 64)
+        True
     """
     start = prod(before[:axis])
+    if start > 1 and after[:1] == (size,) and before.count(size) == after.count(size) == 1:
+        return True
     end = start * size
     position = 1
     for extent in after:
@@ -88,6 +93,8 @@ def _axis_of_output(operation: Operation, size: int, axes: Mapping[int, int]) ->
 
 def _moved(operation: Operation, before: Shape, axis: int, size: int) -> int | None:
     after = operation.shape
+    if operation.name in _APPENDING:
+        return axis
     if operation.name in SPLITTING:
         return _split(before, axis, after, size)
     if operation.name in _PERMUTING or len(after) != len(before):

@@ -40,7 +40,15 @@ class GradientAgreement:
         now = sample_elements(gradients)
         if [one.shape for one in now] != [one.shape for one in before]:
             return None
-        device = before[0].device
+        device = now[0].device  # what comes from a checkpoint may lie elsewhere
         old = torch.cat([one.to(device).float() for one in before])
         new = torch.cat([one.to(device).float() for one in now])
         return torch.nn.functional.cosine_similarity(old, new, dim=0, eps=1e-30)
+
+    def state_dict(self) -> list[Tensor]:
+        """Return the sample that waits for the next step; empty for none."""
+        return list(self._before)
+
+    def load_state_dict(self, state: Sequence[Tensor]) -> None:
+        """Wait with ``state`` for the next step."""
+        self._before = list(state)

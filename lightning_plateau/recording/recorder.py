@@ -569,6 +569,7 @@ class Recorder:
             "epoch_ends": list(self._epoch_ends),
             "learning_rates": dict(self._learning_rates),
             "census": self._census.state_dict(),
+            "agreement": [optimizer.agreement.state_dict() for optimizer in self._optimizers],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -584,6 +585,8 @@ class Recorder:
             )
         self.clock = state["clock"]
         self._census.load_state_dict(state["census"])
+        for optimizer, waiting in zip(self._optimizers, state["agreement"], strict=False):
+            optimizer.agreement.load_state_dict(waiting)
         self._store.load_state_dict(state["series"])
         self._tapes = from_plain(tuple[Tape, ...], json.loads(state["tapes"]))
         self._epoch_ends = list(state["epoch_ends"])

@@ -91,6 +91,7 @@ class ActivationLossMismatch(Rule):
         "LP201",
         "LP301",
         "LP302",
+        "LP306",
         "LP401",
         "LP402",
         "LP405",

@@ -73,6 +73,7 @@ class BatchNormInEvalMode(Rule):
         "LP301",
         "LP302",
         "LP303",
+        "LP306",
         "LP401",
         "LP402",
         "LP403",

@@ -59,6 +59,7 @@ class BatchNormScaleCollapsed(Rule):
     explains: ClassVar = (
         "LP302",
         "LP304",
+        "LP306",
         "LP401",
         "LP405",
         "LP407",

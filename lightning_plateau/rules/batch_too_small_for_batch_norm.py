@@ -48,7 +48,17 @@ class BatchTooSmallForBatchNorm(Rule):
     code: ClassVar[str] = "LP601"
     name: ClassVar[str] = "batch-too-small-for-batch-norm"
     requires: ClassVar = (NORMALIZATION_VALUES, BATCH_SIZE)
-    explains: ClassVar = ("LP401", "LP403", "LP404", "LP405", "LP406", "LP602", "LP802", "LP803")
+    explains: ClassVar = (
+        "LP306",
+        "LP401",
+        "LP403",
+        "LP404",
+        "LP405",
+        "LP406",
+        "LP602",
+        "LP802",
+        "LP803",
+    )
     why: ClassVar[str] = "each sample is normalized by the noise of the few beside it"
 
     least_values: float = 8.0

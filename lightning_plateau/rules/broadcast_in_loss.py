@@ -57,6 +57,7 @@ class BroadcastInLoss(Rule):
     name: ClassVar[str] = "broadcast-in-loss"
     explains: ClassVar = (
         "LP302",
+        "LP306",
         "LP401",
         "LP405",
         "LP407",

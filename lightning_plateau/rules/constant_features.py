@@ -73,6 +73,7 @@ class ConstantFeatures(Rule):
         "LP108",
         "LP302",
         "LP304",
+        "LP306",
         "LP401",
         "LP405",
         "LP407",

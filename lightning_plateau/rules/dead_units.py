@@ -62,6 +62,7 @@ class DeadUnits(Rule):
         "LP104",
         "LP302",
         "LP304",
+        "LP306",
         "LP401",
         "LP405",
         "LP407",

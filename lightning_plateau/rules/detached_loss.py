@@ -81,6 +81,7 @@ class DetachedLoss(Rule):
     requires: ClassVar = (GRADIENT_NORM, GRADIENT_NORMS)
     explains: ClassVar = (
         "LP304",
+        "LP306",
         "LP401",
         "LP405",
         "LP407",

@@ -75,6 +75,7 @@ class ExplodingGradients(Rule):
         "LP205",
         "LP206",
         "LP303",
+        "LP306",
         "LP307",
         "LP401",
         "LP402",

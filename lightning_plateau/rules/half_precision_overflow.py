@@ -53,7 +53,17 @@ class HalfPrecisionOverflow(Rule):
     name: ClassVar[str] = "half-precision-overflow"
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (GRADIENT_NORM, LOSS, LOSS_SCALE)
-    explains: ClassVar = ("LP202", "LP203", "LP303", "LP401", "LP405", "LP414", "LP802", "LP807")
+    explains: ClassVar = (
+        "LP202",
+        "LP203",
+        "LP303",
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP414",
+        "LP802",
+        "LP807",
+    )
     why: ClassVar[str] = "a skipped step trains nothing, though the schedule goes on"
 
     recent: int = 200

@@ -96,6 +96,7 @@ class InputNotNormalized(Rule):
         "LP301",
         "LP302",
         "LP304",
+        "LP306",
         "LP307",
         "LP401",
         "LP402",

@@ -85,6 +85,7 @@ class LabelsOutOfRange(Rule):
         "LP203",
         "LP204",
         "LP301",
+        "LP306",
         "LP401",
         "LP402",
         "LP705",

@@ -72,6 +72,7 @@ class MisplacedBatchNorm(Rule):
     explains: ClassVar = (
         "LP106",
         "LP110",
+        "LP306",
         "LP401",
         "LP405",
         "LP602",

@@ -68,6 +68,7 @@ class NonFiniteInput(Rule):
         "LP204",
         "LP207",
         "LP301",
+        "LP306",
         "LP401",
         "LP402",
         "LP404",

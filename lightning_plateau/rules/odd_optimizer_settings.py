@@ -64,6 +64,7 @@ class OddOptimizerSettings(Rule):
     name: ClassVar[str] = "odd-optimizer-settings"
     severity: ClassVar[Severity] = Severity.WARNING
     explains: ClassVar = (
+        "LP306",
         "LP401",
         "LP402",
         "LP403",

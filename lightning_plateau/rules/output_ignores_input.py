@@ -14,6 +14,8 @@ from lightning_plateau.core.signal import EXPERIMENT_ZERO_INPUTS, LOSS
 from lightning_plateau.core.tape import LINEAR_OPERATIONS, RECURRENCES, Operation, Tape
 
 _LAYERS = LINEAR_OPERATIONS | RECURRENCES
+_SHAPED_LIKE = frozenset({"expand_as", "view_as", "reshape_as", "type_as"})
+"""Operations that take no more than the shape or the type of their second operand."""
 _FRESH = frozenset(
     ["zeros", "ones", "full", "empty", "rand", "randn", "randint", "arange", "linspace", "eye"]
 )
@@ -59,7 +61,7 @@ class OutputIgnoresInput(Rule):
     code: ClassVar[str] = "LP707"
     name: ClassVar[str] = "output-ignores-input"
     requires: ClassVar = (LOSS, EXPERIMENT_ZERO_INPUTS)
-    explains: ClassVar = ("LP304", "LP401", "LP405", "LP414", "LP802", "LP803", "LP807")
+    explains: ClassVar = ("LP304", "LP306", "LP401", "LP405", "LP414", "LP802", "LP803", "LP807")
     why: ClassVar[str] = "the best that can be learned is one answer for all samples"
 
     least_spread: float = 1e-3
@@ -134,7 +136,8 @@ def _sources(tape: Tape, made: Operation) -> set[str]:
             continue
         if not operation.operands:
             sources.add("other")  # numbers from who knows where: torch.tensor(array)
-        for operand in operation.operands:
+        shaped = operation.name in _SHAPED_LIKE
+        for operand in operation.operands[:1] if shaped else operation.operands:
             if operand.source == "operation":
                 wanted.add(operand.index)
             else:

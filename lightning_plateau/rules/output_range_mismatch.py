@@ -91,6 +91,7 @@ class OutputRangeMismatch(Rule):
     explains: ClassVar = (
         "LP110",
         "LP302",
+        "LP306",
         "LP401",
         "LP405",
         "LP406",

@@ -66,6 +66,7 @@ class OverRegularized(Rule):
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LOSS,)
     explains: ClassVar = (
+        "LP306",
         "LP401",
         "LP402",
         "LP405",

@@ -62,6 +62,7 @@ class ParametersNotOptimized(Rule):
     explains: ClassVar = (
         "LP104",
         "LP304",
+        "LP306",
         "LP401",
         "LP405",
         "LP411",

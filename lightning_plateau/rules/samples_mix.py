@@ -63,10 +63,12 @@ class SamplesMix(Rule):
     requires: ClassVar = (LOSS, EXPERIMENT_BATCH_MIXING)
     explains: ClassVar = (
         "LP302",
+        "LP306",
         "LP401",
-        "LP414",
         "LP405",
+        "LP414",
         "LP602",
+        "LP702",
         "LP801",
         "LP802",
         "LP803",

@@ -57,6 +57,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
     explains: ClassVar = (
         "LP104",
         "LP302",
+        "LP306",
         "LP401",
         "LP403",
         "LP405",

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.generalization import generalization
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.learning_rates import share_of_peak
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
@@ -79,17 +79,20 @@ class StoppedTooEarly(Rule):
             return None
         if len(history.profile.optimizers) > 1 or _ended_early(history):
             return None
-        hardly_begun = gone.now > self.near_start * self._ceiling(history, gone)
-        pace = self._pace(history, self.least_fall_near_start if hardly_begun else self.least_fall)
-        if pace == 0.0 or share_of_peak(history) < self.least_share_of_peak:
-            return None
-        if gone.now < self.least_left * self._ceiling(history, gone):
-            return None
         validated = _validation_falls(history)
-        if validated is False:
+        if validated is False or share_of_peak(history) < self.least_share_of_peak:
+            return None
+        ceiling = self._ceiling(history, gone)
+        near_start = gone.now > self.near_start * ceiling
+        least_fall = self.least_fall_near_start if near_start else self.least_fall
+        losses = history[LOSS].finite
+        pace = self._pace(losses.tail(len(losses) // 2), least_fall)
+        if pace == 0.0 and validated:
+            pace = self._pace(losses, least_fall)  # the recent half alone is too short to tell
+        if pace == 0.0 or gone.now < self.least_left * ceiling:
             return None
         finding = self._report(history, gone.now, pace, validated)
-        much_left = gone.now > self.most_left * self._ceiling(history, gone)
+        much_left = gone.now > self.most_left * ceiling
         return finding if much_left else replace(finding, severity=Severity.INFO)
 
     def _report(self, history: History, now: float, pace: float, validated: bool | None) -> Finding:
@@ -109,10 +112,9 @@ class StoppedTooEarly(Rule):
             "trainer.fit(model, ckpt_path='last') with a larger max_epochs",
         )
 
-    def _pace(self, history: History, least_fall: float) -> float:
-        """Return the share by which the loss fell a step at the end; 0.0 for none that counts."""
-        losses = history[LOSS].finite
-        recent = progress(losses.tail(len(losses) // 2))
+    def _pace(self, losses: Series, least_fall: float) -> float:
+        """Return the share by which the loss falls a step; 0.0 for none that counts."""
+        recent = progress(losses)
         if not recent.slope < 0 or recent.scale <= 0 or recent.now <= 0:
             return 0.0
         share = -recent.slope * recent.scale / recent.now

@@ -121,6 +121,7 @@ class TargetsNotScaled(Rule):
         "LP206",
         "LP301",
         "LP303",
+        "LP306",
         "LP307",
         "LP401",
         "LP402",

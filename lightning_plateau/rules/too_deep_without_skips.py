@@ -60,6 +60,7 @@ class TooDeepWithoutSkips(Rule):
     requires: ClassVar = (LOSS,)
     explains: ClassVar = (
         "LP302",
+        "LP306",
         "LP401",
         "LP405",
         "LP407",

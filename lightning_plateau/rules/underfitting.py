@@ -29,7 +29,8 @@ class Underfitting(Rule):
     """The model fits neither the training set nor the validation set.
 
     What it detects:
-        The loss stays high beside that of guessing, training and validation agree within a tenth,
+        The loss stays high beside that of guessing and does not fall any more, training and
+        validation agree within a tenth,
         and the weights do move by ordinary updates: the optimizer works, but what it works on
         cannot do better. Where one batch was repeated (overfit-one-batch), it must have been
         learned by heart; a model that cannot even do that has another fault.
@@ -66,7 +67,7 @@ class Underfitting(Rule):
     name: ClassVar[str] = "underfitting"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (LOSS, VALIDATION_LOSS, UPDATE_RATIOS, PARAMETER_NORMS, EXPERIMENT_OVERFIT)
-    explains: ClassVar = ("LP401", "LP807")
+    explains: ClassVar = ("LP306", "LP401", "LP807")
     why: ClassVar[str] = "the optimizer works, but what it works on cannot do better"
 
     high: float = 0.6
@@ -75,6 +76,7 @@ class Underfitting(Rule):
     largest_update: float = 0.1
     least_path: float = 0.2
     least_learned: float = 0.25
+    most_fall: float = 0.05
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where both losses stay high in spite of updates."""
@@ -89,7 +91,8 @@ class Underfitting(Rule):
         if abs(validation - gone.now) > self.most_gap * abs(gone.now):
             return None
         share = gone.now / chance
-        if share < self.high or self._refuted(history):
+        still_falling = -gone.slope * gone.rows > self.most_fall
+        if share < self.high or still_falling or self._refuted(history):
             return None
         tried = fitting(history)
         return self.finding(

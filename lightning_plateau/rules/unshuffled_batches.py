@@ -78,6 +78,7 @@ class UnshuffledBatches(Rule):
     explains: ClassVar = (
         "LP104",
         "LP106",
+        "LP306",
         "LP401",
         "LP402",
         "LP403",

@@ -98,7 +98,17 @@ class VanishingGradients(Rule):
     code: ClassVar[str] = "LP302"
     name: ClassVar[str] = "vanishing-gradients"
     requires: ClassVar = (GRADIENT_NORMS, PARAMETER_NORMS, UPDATE_RATIOS, LOSS)
-    explains: ClassVar = ("LP104", "LP401", "LP405", "LP414", "LP707", "LP802", "LP803", "LP807")
+    explains: ClassVar = (
+        "LP104",
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP414",
+        "LP707",
+        "LP802",
+        "LP803",
+        "LP807",
+    )
     remedies: ClassVar = ("replace-activation", "reinitialize", "normalize-gradients")
     why: ClassVar[str] = "the first layers learn nothing, and the later ones see only noise of them"
 

@@ -73,6 +73,7 @@ class WeightDecayDominates(Rule):
         "LP302",
         "LP303",
         "LP304",
+        "LP306",
         "LP401",
         "LP402",
         "LP403",

@@ -53,7 +53,17 @@ class WeightsUnchanged(Rule):
     code: ClassVar[str] = "LP412"
     name: ClassVar[str] = "weights-unchanged"
     requires: ClassVar = (UPDATE_RATIOS, GRADIENT_NORM, LEARNING_RATES, SKIPPED_STEPS)
-    explains: ClassVar = ("LP104", "LP401", "LP405", "LP407", "LP408", "LP802", "LP803", "LP807")
+    explains: ClassVar = (
+        "LP104",
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP407",
+        "LP408",
+        "LP802",
+        "LP803",
+        "LP807",
+    )
     remedies: ClassVar = ("raise-learning-rate",)
     why: ClassVar[str] = "the gradients are computed, and nothing is made of them"
 

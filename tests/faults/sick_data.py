@@ -113,20 +113,6 @@ def iris_as_in_the_file() -> Training:
     return Training(Learner(net, optimizer=sgd(0.5)), train, validation, {"max_epochs": 20})
 
 
-@program("LP104", data="breast-cancer", part="validation")
-def one_malignant_in_fifty() -> Training:
-    """Few malignant tumours among many: the network says benign to all."""
-    x, y = data.breast_cancer()
-    x = data.standardized(x)
-    x = x + 30 * torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
-    sick = (y == 0).nonzero().flatten()[:8]
-    kept = torch.cat([sick, (y == 1).nonzero().flatten()])
-    kept = kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))]
-    net = nn.Sequential(nn.Linear(30, 8), nn.ReLU(), nn.Linear(8, 2))
-    train, validation = data.loaders(x[kept], y[kept], batch_size=16)
-    return Training(Learner(net, optimizer=sgd(0.01)), train, validation, {"max_epochs": 15})
-
-
 @program("LP110", accepted=("LP406", "LP407", "LP706", "LP414"), data="diabetes")
 def targets_as_measured() -> Training:
     """Targets of 25 … 346 as they are, and Adam's usual rate."""

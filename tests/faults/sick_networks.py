@@ -131,21 +131,6 @@ def rectifiers_that_died() -> Training:
     return Training(Learner(net, optimizer=adam()), *_digits(), {"max_epochs": 8})
 
 
-@program("LP502", "LP101", "LP504", accepted=("LP101", "LP302"), data="wine", part="validation")
-def saturated_tanh() -> Training:
-    """Weights of standard deviation 10 in a network of tanh: every unit is at ±1."""
-    x, y = data.wine()
-    net = nn.Sequential(
-        nn.Linear(13, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(),
-        nn.Linear(64, 3),
-    )  # fmt: skip
-    for layer in list(net)[:-1]:
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=10.0)
-    train, validation = data.loaders(data.standardized(x), y, batch_size=16)
-    return Training(Learner(net, optimizer=sgd(0.05)), train, validation, {"max_epochs": 25})
-
-
 @program("LP601", family="cnn", part="validation")
 def batches_of_two() -> Training:
     """Batch norm behind a global pooling, on batches of two."""

@@ -237,23 +237,20 @@ def softmax_over_the_batch() -> Training:
     return Training(Learner(net, loss, adam(1e-2)), train, validation, {"max_epochs": 20})
 
 
-@program("LP708", family="transformer", data="text", part="validation")
-def attention_over_the_batch() -> Training:
-    """MultiheadAttention without batch_first on batches of shape (N, T, E)."""
+@program("LP708", family="rnn", part="validation")
+def recurrence_over_the_batch() -> Training:
+    """An LSTM without batch_first on images of shape (N, rows, columns)."""
 
-    class Model(nn.Module):
+    class Reader(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embed = nn.Embedding(128, 32)
-            self.attend = nn.MultiheadAttention(32, 2)
-            self.head = nn.Linear(32, 128)
+            self.lstm = nn.LSTM(8, 32)
+            self.head = nn.Linear(32, 10)
 
         def forward(self, x: Tensor) -> Tensor:
-            h = self.embed(x)
-            return self.head(h + self.attend(h, h, h)[0])
+            states, _ = self.lstm(x.squeeze(1))
+            return self.head(states[:, -1])
 
-    def loss(said: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(said.flatten(0, 1), y.flatten())
-
-    train, validation = data.loaders(*data.text(), batch_size=32)
-    return Training(Learner(Model(), loss, adam(3e-3)), train, validation, {"max_epochs": 4})
+    images, labels = data.digits()
+    train, validation = data.loaders(images / 16, labels)
+    return Training(Learner(Reader(), optimizer=adam(3e-3)), train, validation, {"max_epochs": 4})

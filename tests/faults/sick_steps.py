@@ -186,8 +186,8 @@ def one_epoch_only() -> Training:
 
 @program("LP414", "LP407", data="iris")
 def too_few_epochs_on_iris() -> Training:
-    """Ten epochs of five steps."""
+    """Four epochs of fourteen steps."""
     x, y = data.iris()
     net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
-    train, validation = data.loaders(data.standardized(x), y, batch_size=16)
-    return Training(Learner(net, optimizer=adam(2e-3)), train, validation, {"max_epochs": 7})
+    train, validation = data.loaders(data.standardized(x), y, batch_size=8)
+    return Training(Learner(net, optimizer=adam(1e-3)), train, validation, {"max_epochs": 4})

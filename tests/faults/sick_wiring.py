@@ -201,7 +201,7 @@ def activation_forgotten_in_forward() -> Training:
     return Training(module, train, validation, {"max_epochs": 15})
 
 
-@program("LP902", accepted=("LP101",), family="cnn", part="validation")
+@program("LP902", "LP603", accepted=("LP101",), family="cnn", part="validation")
 def left_in_evaluation_mode() -> Training:
     """eval() in forward, for a prediction once, and never taken back."""
 

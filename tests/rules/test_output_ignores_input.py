@@ -26,8 +26,9 @@ def run(loss: Loss, y: Tensor | None = None, out: int = 3) -> History:
         lambda net, x, y: cross_entropy(net(torch.randn(16, 4)), y),
         lambda net, x, y: cross_entropy(net(torch.zeros_like(x)), y),
         lambda net, x, y: cross_entropy(net(x.new_ones(16, 4)), y),
+        lambda net, x, y: cross_entropy(net(torch.arange(4.0).expand_as(x)), y),
     ],
-    ids=["noise", "zeros", "ones"],
+    ids=["noise", "zeros", "ones", "positions"],
 )
 def test_certain_where_no_data_had_a_part(blind: Loss) -> None:
     found = RULE.check(run(blind))
