@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from tempfile import TemporaryDirectory
@@ -152,7 +153,7 @@ def check(  # noqa: PLR0913 - settings by name, each with a default
         )
         with quietly():
             tried = _copied(module)
-            with randomness_kept():
+            with randomness_kept(), _untouched(module):
                 error = _train(
                     tried,
                     (train_dataloaders, val_dataloaders, datamodule),
@@ -204,6 +205,26 @@ def _copied(module: Any) -> Any:
         raise TypeError(
             f"the module cannot be copied ({kind}: {error}); pass a function that makes it"
         ) from error
+
+
+@contextmanager
+def _untouched(module: Any) -> Iterator[None]:
+    """Insist that the training of a copy does not reach the original."""
+    held = list(module.parameters()) if isinstance(module, LightningModule) else []
+    gradients = [parameter.grad for parameter in held]
+    for parameter in held:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        strayed = any(parameter.grad is not None for parameter in held)
+        for parameter, gradient in zip(held, gradients, strict=True):
+            parameter.grad = gradient
+    if strayed:
+        raise TypeError(
+            "training_step uses the module by another name than self, so that a copy of it trains "
+            "the original: use self, or pass a function that makes the module"
+        )
 
 
 def _train(

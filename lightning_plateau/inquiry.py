@@ -104,6 +104,8 @@ class Inquiry:
 
     def _affordable(self, experiment: Experiment, history: History) -> bool:
         """Whether the experiment fits into the budget of time, as far as can be foreseen."""
+        if self._checking:
+            return experiment.cost <= self._budget.steps - self._budget.spent_steps
         elapsed_s = time.monotonic() - self._began_s
         step_s = elapsed_s / max(1, self._run.step - self._began_step)
         planned = history.profile.planned_steps or self._run.step

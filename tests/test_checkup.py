@@ -105,6 +105,23 @@ def test_what_cannot_be_checked_is_refused() -> None:
         checked(Digits(), select=["LP999"])
 
 
+def test_a_module_that_is_used_by_another_name_is_refused() -> None:
+    net = Digits().net
+
+    class Elsewhere(Digits):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return F.cross_entropy(net(batch[0]), batch[1])
+
+    with pytest.raises(TypeError, match="by another name than self"):
+        checked(Elsewhere(), steps=5)
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert checked(Elsewhere, steps=5).error == ""
+
+
 def test_it_ends_in_time_and_heeds_the_settings() -> None:
     assert checked(Digits(), most_s=1e-3, steps=10_000).history.step < 100
     found = checked(Doubled(), ignore=["LP701"], steps=10)

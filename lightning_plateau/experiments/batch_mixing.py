@@ -44,7 +44,10 @@ class BatchMixing(Experiment):
         half = first_half(batch)
         whole = self._predictions(bench, batch)
         again = self._predictions(bench, batch)
-        alone = self._predictions(bench, half)
+        try:
+            alone = self._predictions(bench, half)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise InconclusiveError(f"half of the batch cannot be passed: {error}") from error
         halved, repeated = [], []
         for one, other, part in zip(whole, again, alone, strict=False):
             if one.shape[:1] == (size,) and part.shape == (size // 2, *one.shape[1:]):

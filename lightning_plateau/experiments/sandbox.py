@@ -37,7 +37,8 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     """Leave random states, modes, trackers and the gradients of ``module`` as they are.
 
     Raises:
-        RuntimeError: If a parameter or buffer of ``module`` was changed inside, in spite of all.
+        RuntimeError: If something inside reached the parameters or buffers of ``module``: what it
+            measured is of both, and one that was changed stays so.
     """
     live = [t for t in (*module.parameters(), *module.buffers()) if not t.is_inference()]
     versions = [tensor._version for tensor in live]
@@ -49,10 +50,13 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         with randomness_kept(), torch.enable_grad(), _eager(), silence():
             yield
     finally:
+        strayed = any(tensor.grad is not None for tensor in live)
         for tensor, gradient in zip(live, gradients, strict=True):
             tensor.grad = gradient
     if versions != [tensor._version for tensor in live]:
         raise RuntimeError("training_step changed the original through a reference it kept")
+    if strayed:
+        raise RuntimeError("training_step uses the module by another name than self")
 
 
 def _eager() -> AbstractContextManager[Any]:

@@ -115,7 +115,7 @@ class LabelsUninformative(Rule):
             return None
         return self.finding(
             history,
-            0.6,
+            0.55,
             f"a short training lowered the loss by {100 * tried.true:.0f} % with the labels as "
             f"they are and by {100 * tried.shuffled:.0f} % with shuffled ones, and unseen batches "
             f"gained nothing from either",

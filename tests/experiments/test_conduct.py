@@ -146,3 +146,4 @@ def test_gradients_that_go_astray_are_put_back() -> None:
     disturbed, _ = ending(callback, Straying, steps=8, accumulate_grad_batches=4)
     alone, _ = ending(None, Straying, steps=8, accumulate_grad_batches=4)
     assert_bitwise_equal(disturbed, alone)
+    assert "by another name than self" in callback.results[0].failure
