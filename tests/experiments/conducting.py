@@ -58,9 +58,8 @@ def ending(
     np.random.seed(1)  # noqa: NPY002 - what users' augmentations draw from
     torch.manual_seed(1)
     module = make()
-    fit = trainer(
-        *([callback] if callback else []), **{"max_epochs": -1, "max_steps": steps, **settings}
-    )
+    callbacks = [*([callback] if callback else []), *settings.pop("callbacks", ())]
+    fit = trainer(*callbacks, **{"max_epochs": -1, "max_steps": steps, **settings})
     fit.fit(module, data or loader(200, 16), loader(64, shuffle=False, first=1500))
     left: list[Any] = [*module.state_dict().values(), *module.buffers()]
     for optimizer in fit.optimizers:
