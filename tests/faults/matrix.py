@@ -61,12 +61,14 @@ def measure(names: Sequence[str], seeds: int, workers: int) -> Iterator[Result]:
 
 
 def _measured(asked: Any) -> list[Result]:
-    """Train what was asked for, a line each as they end."""
+    """Train what was asked for; a line for each, and the file so far, as they end."""
     names = [one.name for one in chosen(asked.part, asked.only)]
     results = []
     for one in measure(names, asked.seeds, asked.workers):
         print(_line(one), file=sys.stderr, flush=True)
         results.append(one)
+        if asked.json is not None:
+            save(results, asked.json)  # a run that is broken off has not been in vain
     return results
 
 
