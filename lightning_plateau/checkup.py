@@ -120,7 +120,8 @@ def check(  # noqa: PLR0913 - settings by name, each with a default
         thorough: Whether to ask too which learning rate would be best, and whether more data would
             help; it takes about twice as long.
         trainer: Settings of your Trainer that matter here: ``precision``, ``max_epochs``,
-            ``gradient_clip_val`` … Callbacks and loggers are left out.
+            ``gradient_clip_val`` … Callbacks, loggers and strategies are left out: one device
+            checks.
         select: Codes, beginnings of codes or names of the rules to use.
         ignore: The same, of the rules to leave out.
         progress_bar: Whether to show how far the check is.
@@ -246,15 +247,29 @@ def _train(
 
 
 _LEFT_OUT = frozenset(
-    {"callbacks", "logger", "max_time", "min_steps", "min_epochs", "fast_dev_run", "barebones"}
+    [
+        "barebones",
+        "callbacks",
+        "devices",
+        "fast_dev_run",
+        "logger",
+        "max_time",
+        "min_epochs",
+        "min_steps",
+        "num_nodes",
+        "profiler",
+        "strategy",
+        "sync_batchnorm",
+    ]
 )
 
 
 def _settings(given: Mapping[str, Any], steps: int) -> dict[str, Any]:
     silent = import_module(f"{PACKAGE}.loggers.logger").DummyLogger
     imagined = {"max_steps": HORIZON * steps, "max_epochs": 10_000}
+    devices = given.get("devices")
     return {
-        "devices": 1,
+        "devices": devices[:1] if isinstance(devices, list) and devices else 1,
         **({} if _is_planned(given) else imagined),
         **{name: value for name, value in given.items() if name not in _LEFT_OUT},
         "logger": [silent()],

@@ -127,6 +127,7 @@ def test_it_ends_in_time_and_heeds_the_settings() -> None:
     found = checked(Doubled(), ignore=["LP701"], steps=10)
     assert "LP701" not in codes(found)
     settings = {**ON_CPU, "max_epochs": 1, "callbacks": [object()], "logger": object()}
+    settings |= {"devices": 8, "strategy": "ddp", "num_nodes": 2}
     assert checked(Digits(), trainer=settings).history.step == 16
 
 

@@ -22,6 +22,8 @@ def insist_on_room(module: nn.Module, optimizers: Iterable[Any]) -> None:
         InconclusiveError: If the accelerator has less left.
     """
     held = [*module.parameters(), *module.buffers()]
+    if not any(tensor.is_cuda for tensor in held):
+        return
     held += [
         value
         for optimizer in optimizers
