@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import EXPERIMENT_LEARNING_RATES, EXPERIMENT_STEP_SIZE
 
@@ -57,6 +58,7 @@ class AlongUpdate:
         return self.tenfold > LEAST
 
 
+@derived
 def along_update(history: History) -> AlongUpdate | None:
     """Return how the loss runs along an update; None where that was not tried, or told nothing.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.tape import SHAPE_OPERATIONS, Operand, Operation, Tape
 
@@ -17,6 +18,7 @@ _REDUCING = frozenset({"mean", "sum", "amax", "amin", "max", "min", "std", "var"
 Shape = tuple[int, ...]
 
 
+@derived
 def samples(tape: Tape) -> int:
     """Return how many samples the batch has, each with a target of its own; 0 where unknown."""
     sizes = {
@@ -27,6 +29,7 @@ def samples(tape: Tape) -> int:
     return sizes.pop() if len(sizes) == 1 else 0
 
 
+@derived
 def batch_axes(tape: Tape) -> Mapping[int, int]:
     """Return the dimension that counts samples, by operation; those not known are left out.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.signal import GRADIENT_NORM, LOSS, LOSS_SCALE, PARAMETER_NORMS
 
@@ -64,6 +65,7 @@ def _by_step(found: tuple[int | None, str]) -> float:
     return float("inf") if found[0] is None else float(found[0])
 
 
+@derived
 def breakdown(history: History) -> Breakdown:
     """Return where ``history`` first ceased to be finite.
 
@@ -95,6 +97,7 @@ def loss_is_scaled(history: History) -> bool:
     return LOSS_SCALE in history or history.profile.precision in ("16-mixed", "16")
 
 
+@derived
 def seen_losses(history: History) -> Series:
     """Return the losses without those that nobody saw.
 

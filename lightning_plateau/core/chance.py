@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.labels import labels
 from lightning_plateau.core.objective import Comparison, closing, comparisons
@@ -33,6 +34,7 @@ def chance_loss(history: History) -> float | None:
     return guess.loss if guess is not None else None
 
 
+@derived
 def untrained_loss(history: History) -> float | None:
     """Return the loss of a model that has learned nothing; None where no loss is known.
 
@@ -64,6 +66,7 @@ class Guess:
     uneven: bool = False
 
 
+@derived
 def guessing(history: History) -> Guess | None:
     """Return the loss of the best constant guess, from the loss call; None where unknown.
 
@@ -98,6 +101,7 @@ def best_guess(seen: Sequence[Comparison]) -> Guess | None:
     return _guess(latest, same)
 
 
+@derived
 def guessing_by_frequency(history: History) -> Guess | None:
     """Return the loss of the best constant guess, the frequencies of the classes considered.
 
@@ -122,6 +126,7 @@ def guessing_by_frequency(history: History) -> Guess | None:
     return Guess(informed, classes, uneven=True)
 
 
+@derived
 def stopped_at_frequencies(history: History) -> tuple[Guess, float] | None:
     """Return the guess by frequency and the loss, where the loss has stopped at the guess.
 
@@ -153,6 +158,7 @@ def _weighted(history: History) -> bool:
     )
 
 
+@derived
 def _comparisons(history: History) -> list[Comparison]:
     """Return of each tape the one comparison whose mean is the loss."""
     accumulated = history.profile.accumulate_grad_batches

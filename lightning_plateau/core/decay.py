@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History, Series, Steps
 from lightning_plateau.core.signal import (
     GRADIENT_NORMS,
@@ -47,6 +48,7 @@ class _Decayed:
     decoupled: bool
 
 
+@derived
 def decay(history: History) -> Decay | None:
     """Return what weight decay does to the weights; None where there is none, or it is unknown.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 
@@ -42,6 +43,7 @@ class EvaluationGap:
         return (self.validation - self.training) / (self.guessing - self.training)
 
 
+@derived
 def evaluation_gap(history: History) -> EvaluationGap | None:
     """Return the gap; None where nothing was learned in the first epoch, or nothing is known.
 

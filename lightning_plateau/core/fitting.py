@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import (
     EXPERIMENT_BATCH_MIXING,
@@ -70,6 +71,7 @@ class Fitting:
         return self.best - max(0.0, self.blind)
 
 
+@derived
 def fitting(history: History) -> Fitting | None:
     """Return what came of overfitting one batch; None where it was not tried, or told nothing.
 
@@ -118,6 +120,7 @@ class LabelTest:
         return None
 
 
+@derived
 def label_test(history: History) -> LabelTest | None:
     """Return what came of shuffling the labels; None where it was not tried, or told nothing.
 
@@ -142,6 +145,7 @@ def label_test(history: History) -> LabelTest | None:
     return LabelTest(true, shuffled, gained)
 
 
+@derived
 def inputs_count(history: History) -> bool | None:
     """Return whether each sample's prediction rests on its own input; None where it is not known.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 from lightning_plateau.core.trend import MAGNITUDE
@@ -27,6 +28,7 @@ class Generalization:
         return len(self.validation)
 
 
+@derived
 def generalization(history: History) -> Generalization:
     """Return training and validation losses side by side.
 
@@ -76,6 +78,7 @@ HELD = 0.1
 """Share of its gain that a validation loss may give back and still count as good as ever."""
 
 
+@derived
 def validation_holds(history: History) -> bool:
     """Whether the latest validations are as good as any: what was learned is not being lost.
 

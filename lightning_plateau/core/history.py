@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_plateau.core.derived import Derivable, derived
 from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import Signal
@@ -32,7 +33,7 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Series:
+class Series(Derivable):
     """The values of one signal over the steps of a run.
 
     Attributes:
@@ -82,6 +83,7 @@ class Series:
         return self.values[-1] if len(self.values) else np.full(len(self.labels), np.nan)
 
     @property
+    @derived
     def finite(self) -> Series:
         """The rows in which every value is finite."""
         good = np.isfinite(self.values)
@@ -105,17 +107,41 @@ class Series:
 
     def column(self, label: str) -> Series:
         """Return the column ``label`` as a scalar series; empty where there is no such column."""
-        signal = replace(self.signal, axis="")
-        if label not in self.labels:
+        known = _known_columns(self)
+        if label not in known:
+            known[label] = self._column(label)
+        return known[label]
+
+    def _column(self, label: str) -> Series:
+        place = self.places.get(label)
+        signal = _without_axis(self)
+        if place is None:
             return Series(signal, self.steps[:0], np.empty(0))
-        return Series(signal, self.steps, self.values[:, self.labels.index(label)])
+        return Series(signal, self.steps, self.values[:, place])
+
+    @property
+    @derived
+    def places(self) -> Mapping[str, int]:
+        """The position of each column by its label."""
+        return {label: place for place, label in reversed([*enumerate(self.labels)])}
 
     def _rows(self, rows: Any) -> Series:
         return Series(self.signal, self.steps[rows], self.values[rows], self.labels)
 
 
+@derived
+def _known_columns(series: Series) -> dict[str, Series]:
+    """Return where a series keeps its columns, once it was asked."""
+    return {}
+
+
+@derived
+def _without_axis(series: Series) -> Signal:
+    return replace(series.signal, axis="")
+
+
 @dataclass(frozen=True, eq=False)
-class History:
+class History(Derivable):
     """What was recorded of a training: series, profile and tapes. Immutable.
 
     A signal that was not recorded reads as an empty series, so that rules need no case for it.

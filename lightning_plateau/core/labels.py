@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History, Steps
 from lightning_plateau.core.signal import LABEL_COUNTS
 from lightning_plateau.core.statistics import perplexity
@@ -67,6 +68,7 @@ class Labels:
         return math.sqrt(variance / float(self.totals.sum()))
 
 
+@derived
 def labels(history: History) -> Labels | None:
     """Return the counted labels; None where none were.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import ParameterFact, Profile
 from lightning_plateau.core.tape import LINEAR_OPERATIONS, RECURRENCES, Operation, Tape
@@ -10,6 +13,7 @@ _LAYERS = LINEAR_OPERATIONS | RECURRENCES
 _NOT_LAYERS = frozenset({"Embedding", "EmbeddingBag"})
 
 
+@derived
 def computing(tape: Tape) -> tuple[Operation, ...]:
     """Return the operations that the loss was computed by, in call order; all where unknown."""
     if tape.root is None or not 0 <= tape.root < len(tape):
@@ -17,6 +21,24 @@ def computing(tape: Tape) -> tuple[Operation, ...]:
     return tape.ancestors(tape.operations[tape.root])[::-1]
 
 
+@derived
+def times_used(tape: Tape) -> Mapping[int, int]:
+    """Return how many operations on the way to the loss use the output of each operation.
+
+    Example:
+        >>> from lightning_plateau.core.tape import Operand
+        >>> twice = (Operand("operation", 0), Operand("operation", 0))
+        >>> times_used(Tape(0, (Operation(0, "relu"), Operation(1, "mul", operands=twice)), 1))
+        {0: 1}
+    """
+    users: dict[int, int] = {}
+    for operation in computing(tape):
+        for index in {o.index for o in operation.operands if o.source == "operation"}:
+            users[index] = users.get(index, 0) + 1
+    return users
+
+
+@derived
 def weights_by_depth(history: History) -> tuple[str, ...]:
     """Return the names of the weights of linear, convolutional and recurrent layers, by depth.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
 
 
+@derived
 def _largest_rates(history: History) -> tuple[Floats, Floats]:
     """Return the steps and the largest rate of any group at each, rows without one left out."""
     series = history[LEARNING_RATES]
@@ -18,6 +20,7 @@ def _largest_rates(history: History) -> tuple[Floats, Floats]:
     return series.steps[known].astype(np.float64), rates[known]
 
 
+@derived
 def warming_up(history: History) -> bool:
     """Whether the learning rate is still on its way up.
 
@@ -42,6 +45,7 @@ def warming_up(history: History) -> bool:
     return bool(_now(history) - steps[moved[-1]] <= 2 * float(np.median(pauses)))
 
 
+@derived
 def since_warm_up(history: History) -> int:
     """Return the step at which the learning rate first reached half of its highest value so far."""
     steps, rates = _largest_rates(history)

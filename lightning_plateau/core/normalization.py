@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
-from lightning_plateau.core.history import History
+from lightning_plateau.core.derived import derived
+from lightning_plateau.core.history import History, Series, Steps
 from lightning_plateau.core.layers import computing
 from lightning_plateau.core.signal import (
     NORMALIZATION_BATCH_MEAN,
@@ -53,6 +55,7 @@ class BatchNormCall:
         return self.given.shape[1] if len(self.given.shape) > 1 else 0
 
 
+@derived
 def batch_norm_calls(tape: Tape) -> tuple[BatchNormCall, ...]:
     """Return the calls of batch normalization that the loss was computed by, in order.
 
@@ -116,6 +119,7 @@ class Moments:
         return max(batch / running, running / batch, min(apart, 1.0 / NEGLIGIBLE))
 
 
+@derived
 def latest_moments(history: History) -> dict[str, Moments]:
     """Return, by layer, running and batch statistics at the latest sampled step that has both.
 
@@ -139,15 +143,23 @@ def latest_moments(history: History) -> dict[str, Moments]:
         NORMALIZATION_BATCH_MEAN,
         NORMALIZATION_BATCH_VARIANCE,
     )
+    tables = [history[signal] for signal in signals]
+    steps = reduce(np.intersect1d, [table.steps for table in tables])
+    labels = [name for name in tables[1].labels if all(name in table.places for table in tables)]
+    values = np.stack(
+        [
+            table.values[np.ix_(np.searchsorted(table.steps, steps), _places(table, labels))]
+            for table in tables
+        ]
+    )
+    known = np.asarray(np.isfinite(values).all(axis=0))
     found = {}
-    for label in history[NORMALIZATION_RUNNING_VARIANCE].labels:
-        columns = [history[signal].column(label).finite for signal in signals]
-        if not all(len(column) for column in columns):
-            continue
-        common = set(columns[0].steps.tolist()).intersection(*(c.steps.tolist() for c in columns))
-        if not common:
-            continue
-        step = max(common)
-        values = [float(c.values[np.searchsorted(c.steps, step)]) for c in columns]
-        found[label] = Moments(step, *values)
+    for column, label in enumerate(labels):
+        rows = np.flatnonzero(known[:, column])
+        if len(rows):
+            found[label] = Moments(int(steps[rows[-1]]), *values[:, rows[-1], column].tolist())
     return found
+
+
+def _places(series: Series, labels: Sequence[str]) -> Steps:
+    return np.array([series.places[label] for label in labels], dtype=np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.tape import LOSSES, SHAPE_OPERATIONS, Operand, Operation, Tape
 
 DIFFERENCES = frozenset({"sub", "rsub", "subtract"})
@@ -69,6 +70,7 @@ class Comparison:
         return self.operation.name in DIFFERENCES
 
 
+@derived
 def comparisons(tape: Tape) -> tuple[Comparison, ...]:
     """Return every prediction that the loss compares with a target, in call order.
 
@@ -99,6 +101,7 @@ def comparisons(tape: Tape) -> tuple[Comparison, ...]:
     return tuple(sorted(found, key=lambda comparison: comparison.operation.index))
 
 
+@derived
 def parametric_operations(tape: Tape) -> frozenset[int]:
     """Return the indices of the operations whose output was computed with parameters."""
     parametric: set[int] = set()
@@ -115,6 +118,7 @@ def is_parametric(operand: Operand, parametric: set[int] | frozenset[int]) -> bo
     return operand.is_weight
 
 
+@derived
 def closing(tape: Tape) -> tuple[Operation, ...]:
     """Return the operations between the last weights, or loss functions, and the loss."""
     return tuple(_closing(tape))

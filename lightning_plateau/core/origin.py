@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.domain import EDGED
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
@@ -18,6 +19,7 @@ _MASKS = frozenset(
 )
 
 
+@derived
 def first_non_finite(tape: Tape) -> Operation | None:
     """Return the first operation on the loss's way whose output holds NaN or infinity, or None.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import lag1_autocorrelation, theil_sen
@@ -46,6 +47,7 @@ class Oscillation:
 NO_OSCILLATION = Oscillation(0, 0.0, 0.0, -1.0, 0, False)
 
 
+@derived
 def oscillation(history: History) -> Oscillation:
     """Return the swings of the recent half of the training loss.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 
 SHARE = 10
 LONGEST = 500
 
 
+@derived
 def patience(history: History) -> int:
     """Return the optimizer steps that a run is given before it must have got somewhere.
 

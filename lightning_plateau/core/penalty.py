@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.objective import parametric_operations
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
@@ -44,6 +45,7 @@ class Penalty:
         return self.size / whole if whole > 0 else 0.0
 
 
+@derived
 def penalty(tape: Tape) -> Penalty | None:
     """Return the terms of the loss that depend on parameters and on no data; None for none.
 

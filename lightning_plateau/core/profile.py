@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lightning_plateau.core.derived import Derivable, derived
+
 Value = int | float | str | bool | None
 
 
@@ -106,7 +108,7 @@ class MonitorFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Derivable):
     """Facts that do not change from step to step.
 
     Attributes:
@@ -172,7 +174,7 @@ class Profile:
 
     def module(self, name: str) -> ModuleFact | None:
         """Return the submodule of that dotted name, or None."""
-        return next((fact for fact in self.modules if fact.name == name), None)
+        return _modules_by_name(self).get(name)
 
     def modules_of_kind(self, *kinds: str) -> tuple[ModuleFact, ...]:
         """Return the submodules whose kind is one of ``kinds``, in order.
@@ -185,3 +187,8 @@ class Profile:
             ['bn']
         """
         return tuple(fact for fact in self.modules if fact.kind in kinds)
+
+
+@derived
+def _modules_by_name(profile: Profile) -> Mapping[str, ModuleFact]:
+    return {fact.name: fact for fact in reversed(profile.modules)}

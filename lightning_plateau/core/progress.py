@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, Series
 from lightning_plateau.core.statistics import block_medians, mann_kendall, theil_sen
 from lightning_plateau.core.trend import BLOCKS, SIGNIFICANT, finite_values, value_noise
@@ -66,7 +67,17 @@ def progress(series: Series | Floats) -> Progress:
         >>> stuck.least < 0.0 < stuck.most < 0.05
         True
     """
-    values = finite_values(series)
+    if isinstance(series, Series):
+        return _progress_of(series)
+    return _progress(finite_values(series))
+
+
+@derived
+def _progress_of(series: Series) -> Progress:
+    return _progress(finite_values(series))
+
+
+def _progress(values: Floats) -> Progress:
     if len(values) < 4:
         return NO_PROGRESS
     quarter = max(1, len(values) // 4)

@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.samples import samples_of
 from lightning_plateau.core.signal import (
@@ -57,6 +58,7 @@ class Repetition:
         return min(1.0, found / self.coverage) if self.coverage > 0 else 0.0
 
 
+@derived
 def repetition(history: History) -> Repetition:
     """Return which samples come again; all 0 where none were fingerprinted.
 

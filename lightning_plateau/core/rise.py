@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History, Steps
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import block_medians
@@ -53,6 +54,7 @@ class Rise:
 NO_RISE = Rise(0, 0.0, 0.0, 0.0, 0.0, 0.0, False, False, False, None)
 
 
+@derived
 def rise(history: History) -> Rise:
     """Return how far the training loss has risen.
 

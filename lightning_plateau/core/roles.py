@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
@@ -38,6 +39,7 @@ class Entry:
     leaf: str = ""
 
 
+@derived
 def entries(tape: Tape) -> tuple[Entry, ...]:
     """Return every place where data of the batch meets its first weights, in call order.
 
@@ -81,6 +83,7 @@ class Sides:
     labels: frozenset[str] = frozenset()
 
 
+@derived
 def sides(tape: Tape) -> Sides:
     """Return which tensors of the batch are inputs alone, and which are labels alone.
 

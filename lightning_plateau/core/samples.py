@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import Comparison, comparisons
 from lightning_plateau.core.roles import whole_leaf
@@ -30,6 +31,7 @@ class Samples:
     one_each: bool = False
 
 
+@derived
 def samples(tape: Tape) -> Samples | None:
     """Return what a sample consists of; None where no loss was seen that tells.
 
@@ -51,6 +53,7 @@ def samples(tape: Tape) -> Samples | None:
     return next((found for found in known if found.classes), next(iter(known), None))
 
 
+@derived
 def samples_of(history: History) -> Samples | None:
     """Return what a sample of ``history`` consists of, by its first tape that tells."""
     known = (found for tape in history.tapes if (found := samples(tape)) is not None)

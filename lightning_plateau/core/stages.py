@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.layers import computing
 from lightning_plateau.core.tape import (
     ACTIVATIONS,
@@ -57,6 +58,10 @@ class Wiring:
         """The operations that the loss was computed by."""
         return self._path
 
+    def users_of(self, operation: Operation) -> Sequence[Operation]:
+        """Return the operations that use the output of ``operation``."""
+        return self._users.get(operation.index, ())
+
     def next_of(self, operation: Operation, names: Iterable[str]) -> tuple[Operation, ...]:
         """Return the first operations after ``operation`` on any way that pass no value on.
 
@@ -71,7 +76,7 @@ class Wiring:
             if index in seen:
                 continue
             seen.add(index)
-            for user in self._users[index]:
+            for user in self._users.get(index, ()):
                 if user.name in through or "pool" in user.name:
                     waiting.append(user.index)
                 else:
@@ -79,6 +84,13 @@ class Wiring:
         return tuple(found[index] for index in sorted(found))
 
 
+@derived
+def wiring(tape: Tape) -> Wiring:
+    """Return which operations use what others have made."""
+    return Wiring(tape)
+
+
+@derived
 def stages(tape: Tape) -> tuple[Stage, ...]:
     """Return the stages of the network in call order; a weight that is used twice is left out.
 
@@ -93,39 +105,40 @@ def stages(tape: Tape) -> tuple[Stage, ...]:
         >>> [(stage.weight, stage.activation.name) for stage in stages(Tape(0, (fc, relu)))]
         [('fc.weight', 'relu')]
     """
-    wiring = Wiring(tape)
+    wired = wiring(tape)
     uses: dict[str, int] = defaultdict(int)
-    for operation in wiring.path:
+    for operation in wired.path:
         for operand in operation.operands:
             if operand.source == "parameter":
                 uses[operand.name] += 1
     found = []
-    for operation in wiring.path:
+    for operation in wired.path:
         own = [o for o in operation.operands if o.source == "parameter" and o.name]
         weights = [o.name for o in own if len(o.shape) >= 2]
         if operation.name not in LINEAR_OPERATIONS or len(weights) != 1 or uses[weights[0]] != 1:
             continue
         bias = next((o.name for o in own if len(o.shape) == 1 and uses[o.name] == 1), "")
-        found.append(Stage(operation, weights[0], bias, _activation(wiring, operation)))
+        found.append(Stage(operation, weights[0], bias, _activation(wired, operation)))
     return tuple(found)
 
 
+@derived
 def hidden_activations(tape: Tape) -> tuple[Operation, ...]:
     """Return the activations all of whose values go into further layers, in call order.
 
     Gates, which are multiplied with something, and activations of the output are none of them.
     """
-    wiring = Wiring(tape)
+    wired = wiring(tape)
     return tuple(
         operation
-        for operation in wiring.path
+        for operation in wired.path
         if operation.name in ACTIVATIONS
-        and (users := wiring.next_of(operation, NORMALIZATIONS))
+        and (users := wired.next_of(operation, NORMALIZATIONS))
         and all(user.name in LINEAR_OPERATIONS for user in users)
     )
 
 
-def _activation(wiring: Wiring, operation: Operation) -> Operation | None:
-    users = wiring.next_of(operation, NORMALIZATIONS)
+def _activation(wired: Wiring, operation: Operation) -> Operation | None:
+    users = wired.next_of(operation, NORMALIZATIONS)
     leads = [user for user in users if user.name in ACTIVATIONS and user.name not in LOSSES]
     return leads[0] if leads and len(leads) == len(users) else None

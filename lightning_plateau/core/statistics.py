@@ -35,6 +35,7 @@ __all__ = [
     "normalized_entropy",
     "perplexity",
     "relative_drop",
+    "row_medians",
     "spearman",
     "theil_sen",
     "thin",
@@ -138,6 +139,27 @@ def block_medians(values: ArrayLike, blocks: int) -> FloatArray:
     head = _row_medians(series[:split].reshape(longer, width + 1))
     tail = _row_medians(series[split:].reshape(blocks - longer, width))
     return np.concatenate([head, tail])
+
+
+def row_medians(rows: ArrayLike) -> FloatArray:
+    """Median of the finite values of each row.
+
+    Args:
+        rows: Table of shape ``(n, k)``.
+
+    Returns:
+        Array of shape ``(n,)``; NaN for a row without a finite value.
+
+    Example:
+        >>> row_medians([[3.0, 1.0, float("inf")], [float("nan")] * 3]).tolist()
+        [2.0, nan]
+    """
+    with np.errstate(all="ignore"):
+        table = np.array(rows, dtype=np.float64)
+    if table.shape[1] == 0:
+        return np.full(len(table), np.nan)
+    table[~np.isfinite(table)] = np.nan
+    return _row_medians(table)
 
 
 def thin(values: ArrayLike, limit: int) -> FloatArray:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import LEARNING_RATES, UPDATE_RATIOS
 from lightning_plateau.core.updates import weight_updates
@@ -48,6 +49,7 @@ def shortening(history: History, strength: float = 1.0) -> float | None:
     return float(f"{now:.3g}") if now <= LONGEST else AGAIN
 
 
+@derived
 def _first_update(history: History) -> float | None:
     """Return ‖Δw‖/‖w‖ of the first update that was measured, in the median over matrices."""
     ratios = history[UPDATE_RATIOS]
@@ -61,6 +63,7 @@ def _first_update(history: History) -> float | None:
     return None
 
 
+@derived
 def _gain(history: History) -> float:
     """Return how many times its first update an optimizer goes on to move for a like gradient."""
     if not history.profile.optimizers or not history.profile.optimizers[0].groups:
@@ -85,6 +88,7 @@ def _change_of_rate(history: History) -> float:
     return ratio if 0.0 < ratio < math.inf else 1.0
 
 
+@derived
 def lengthening(history: History) -> float | None:
     """Return a factor for the learning rate that makes updates ordinary; None where it is unknown.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lightning_plateau.core.derived import Derivable, derived
 from lightning_plateau.core.profile import Value
 
 Source = Literal["operation", "batch", "parameter", "buffer", "stray", "other"]
@@ -209,7 +210,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Tape:
+class Tape(Derivable):
     """The operations of one sampled forward pass.
 
     Attributes:
@@ -244,15 +245,20 @@ class Tape:
 
     def ancestors(self, operation: Operation) -> tuple[Operation, ...]:
         """Return ``operation`` and all that it depends on, latest first."""
-        wanted = {operation.index}
-        found = []
-        for index in range(operation.index, -1, -1):
+        known = _known_ancestors(self)
+        if operation.index not in known:
+            known[operation.index] = tuple(self._ancestors(operation.index))
+        return known[operation.index]
+
+    def _ancestors(self, last: int) -> Iterator[Operation]:
+        wanted = {last}
+        for index in range(last, -1, -1):
             if index in wanted:
-                found.append(self.operations[index])
-                wanted.update(
-                    o.index for o in self.operations[index].operands if o.source == "operation"
-                )
-        return tuple(found)
+                operation = self.operations[index]
+                yield operation
+                for operand in operation.operands:
+                    if operand.source == "operation":
+                        wanted.add(operand.index)
 
     def origin(
         self, operand: Operand, through: frozenset[str] = PASSING_OPERATIONS
@@ -289,6 +295,7 @@ class Tape:
         )
 
     @property
+    @derived
     def finite(self) -> bool:
         """Whether the tensor that backward started from was finite, as far as is known."""
         if self.root is None or not 0 <= self.root < len(self.operations):
@@ -298,6 +305,7 @@ class Tape:
         return made is None or not made.statistics.get("non_finite", 0.0) > 0
 
     @property
+    @derived
     def losses(self) -> tuple[Operation, ...]:
         """The loss functions that backward came from; all of them where that is unknown."""
         if self.root is not None and self.root >= 0:
@@ -305,6 +313,12 @@ class Tape:
         else:
             among = self.operations
         return tuple(operation for operation in among if operation.name in LOSSES)
+
+
+@derived
+def _known_ancestors(tape: Tape) -> dict[int, tuple[Operation, ...]]:
+    """Return where the tape keeps what operations depend on, once it was asked."""
+    return {}
 
 
 LATEST_KEPT = 2

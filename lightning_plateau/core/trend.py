@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import block_medians, mann_kendall, noise, theil_sen
@@ -97,7 +98,15 @@ def trend(series: Series | Floats) -> Trend:
         >>> falling.falling, round(falling.first, 2), round(falling.last, 2)
         (True, 1.98, 1.02)
     """
-    values = finite_values(series)
+    return _trend_of(series) if isinstance(series, Series) else _trend(finite_values(series))
+
+
+@derived
+def _trend_of(series: Series) -> Trend:
+    return _trend(finite_values(series))
+
+
+def _trend(values: Floats) -> Trend:
     if len(values) < 2:
         return NO_TREND
     levels = block_medians(values, min(BLOCKS, len(values)))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.signal import GRADIENT_NORMS, PARAMETER_NORMS, UPDATE_RATIOS
-from lightning_plateau.core.statistics import finite
+from lightning_plateau.core.statistics import finite, row_medians
 
 ADAPTIVE = frozenset(
     [
@@ -60,6 +61,7 @@ class Updates:
         return next(large, max(self.by_step, key=lambda update: update[1]))
 
 
+@derived
 def weight_updates(history: History) -> Updates | None:
     """Return how far the updates move the weights; None where it was not measured.
 
@@ -124,8 +126,7 @@ def _aligned(history: History, columns: tuple[str, ...]) -> Floats:
 
 def _medians(values: Floats) -> Floats:
     """Return the median of each row over what is finite: weights that were zero are left out."""
-    rows = [finite(row) for row in values]
-    return np.array([float(np.median(row)) if len(row) else np.nan for row in rows])
+    return row_medians(values)
 
 
 def _relative_gradients(history: History, columns: tuple[str, ...]) -> tuple[float, float]:

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
+from lightning_plateau.core.layers import computing
 from lightning_plateau.core.normalization import BatchNormCall, batch_norm_calls
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import INITIAL_NORMS, PARAMETER_NORMS
-from lightning_plateau.core.stages import Wiring
 from lightning_plateau.core.tape import ACTIVATIONS, PASSING_OPERATIONS, Tape
 
 _SUMS = frozenset({"add", "iadd", "radd"})
@@ -116,7 +116,7 @@ def _beside_a_way_around(tape: Tape, call: BatchNormCall) -> bool:
     """Whether a norm's output, but for activations, is added to something else."""
     through = PASSING_OPERATIONS | ACTIVATIONS
     made = {call.operation.index}
-    for other in Wiring(tape).path:
+    for other in computing(tape):
         own = [o for o in other.operands if o.source == "operation" and o.index in made]
         if not own:
             continue

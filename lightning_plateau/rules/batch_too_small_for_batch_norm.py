@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +13,7 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import BATCH_SIZE, NORMALIZATION_VALUES
-from lightning_plateau.core.statistics import finite
+from lightning_plateau.core.statistics import finite, row_medians
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,12 @@ class BatchTooSmallForBatchNorm(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the fault at the layer whose statistics rest on the fewest values."""
-        counts = history[NORMALIZATION_VALUES]
+        counts, modes = history[NORMALIZATION_VALUES], _modes(history)
+        typical = row_medians(counts.values.T).tolist()
         usual = {
-            label: float(np.median(seen))
-            for column, label in enumerate(counts.labels)
-            if len(seen := finite(counts.values[:, column])) and _trains(history, label)
+            label: values
+            for label, values in zip(counts.labels, typical, strict=True)
+            if math.isfinite(values) and any(modes.get(label, (True,)))
         }
         if not usual:
             return None
@@ -105,12 +108,11 @@ def _samples(history: History, values: float) -> float:
     return min(values, float(np.median(sizes))) if len(sizes) else values
 
 
-def _trains(history: History, layer: str) -> bool:
-    """Whether the layer normalizes by the batch; frozen layers use running statistics."""
-    modes = [
-        operation.attributes.get("training")
-        for tape in history.tapes
-        for operation in tape
-        if operation.name == "batch_norm" and operation.layer == layer
-    ]
-    return not modes or any(mode is not False for mode in modes)
+def _modes(history: History) -> dict[str, list[bool]]:
+    """Return by layer whether each call normalizes by the batch; frozen layers do not."""
+    modes: dict[str, list[bool]] = defaultdict(list)
+    for tape in history.tapes:
+        for operation in tape:
+            if operation.name == "batch_norm":
+                modes[operation.layer].append(operation.attributes.get("training") is not False)
+    return modes

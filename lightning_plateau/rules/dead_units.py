@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-import numpy as np
-
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import ACTIVATION_DEAD, GRADIENT_NORMS
-from lightning_plateau.core.statistics import finite
+from lightning_plateau.core.statistics import row_medians
 from lightning_plateau.core.tape import RECTIFIERS, Operation, Tape
 
 
@@ -85,11 +83,8 @@ class DeadUnits(Rule):
         dead = history[ACTIVATION_DEAD]
         if not len(dead) or not history.tapes:
             return None
-        shares = {
-            label: float(np.median(finite(dead.values[-self.latest_samples :, column])))
-            for column, label in enumerate(dead.labels)
-            if np.isfinite(dead.values[-self.latest_samples :, column]).any()
-        }
+        usual = row_medians(dead.values[-self.latest_samples :].T).tolist()
+        shares = dict(zip(dead.labels, usual, strict=True))
         judged = {
             label: (share, telling)
             for label, share in shares.items()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import computing, times_used
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.tape import PASSING_OPERATIONS, Operand, Operation, Tape
 
@@ -90,7 +90,8 @@ class MissingNonlinearity(Rule):
         if tape is None:
             return None
         layers = tuple(_layers(tape))
-        pairs = [pair for layer in layers if (pair := _pair(tape, layer, layers)) is not None]
+        made = {layer.operation.index: layer for layer in layers}
+        pairs = [pair for layer in layers if (pair := _pair(tape, layer, made)) is not None]
         if not pairs:
             return None
         last = pairs[-1][1].operation
@@ -140,10 +141,10 @@ def _layers(tape: Tape) -> Iterator[_Layer]:
             yield _Layer(operation, weights[0].name, weights[0].shape, given[0])
 
 
-def _pair(tape: Tape, second: _Layer, layers: tuple[_Layer, ...]) -> tuple[_Layer, _Layer] | None:
+def _pair(tape: Tape, second: _Layer, layers: Mapping[int, _Layer]) -> tuple[_Layer, _Layer] | None:
     """Return the layer that ``second`` directly follows, with it; None where there is none."""
     source = _source(tape, second.given)
-    first = next((layer for layer in layers if layer.operation is source), None)
+    first = None if source is None else layers.get(source.index)
     if first is None or first.weight == second.weight or _is_deliberate(first, second):
         return None
     return first, second
@@ -151,7 +152,7 @@ def _pair(tape: Tape, second: _Layer, layers: tuple[_Layer, ...]) -> tuple[_Laye
 
 def _source(tape: Tape, operand: Operand) -> Operation | None:
     """Return the operation that ``operand`` comes from, if everything on the way is used once."""
-    users = _users(tape)
+    users = times_used(tape)
     while operand.source == "operation" and users.get(operand.index, 0) == 1:
         operation = tape.operations[operand.index]
         if operation.name in _SUMS:
@@ -164,15 +165,6 @@ def _source(tape: Tape, operand: Operand) -> Operation | None:
         else:
             return operation
     return None
-
-
-def _users(tape: Tape) -> dict[int, int]:
-    """Return how many operations on the way to the loss use the output of each."""
-    users: dict[int, int] = {}
-    for operation in computing(tape):
-        for index in {o.index for o in operation.operands if o.source == "operation"}:
-            users[index] = users.get(index, 0) + 1
-    return users
 
 
 def _is_deliberate(first: _Layer, second: _Layer) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
@@ -120,6 +121,7 @@ class ModuleInEvalMode(Rule):
         )
 
 
+@derived
 def _calls(tape: Tape) -> list[Operation]:
     """Return the calls on the way to the loss that training and evaluation do differently."""
     return [

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.domain import largest
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, LOSS
-from lightning_plateau.core.tape import LINEAR_OPERATIONS, NORMALIZATIONS, Operation
+from lightning_plateau.core.tape import LINEAR_OPERATIONS, NORMALIZATIONS, Operation, Tape
 
 _MAKERS = LINEAR_OPERATIONS | NORMALIZATIONS | frozenset({"exp", "pow", "square", "mul", "sum"})
 """Operations that make values grow; a mask, which is as large on purpose, comes from others."""
@@ -61,13 +62,8 @@ class NearOverflow(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the fault of the output that lies nearest to overflow, of all tapes."""
-        found = [
-            (share, tape.step, operation)
-            for tape in history.tapes
-            for operation in computing(tape)
-            for share in _shares(operation)
-        ]
-        share, step, operation = max(found, key=lambda one: one[0], default=(0.0, 0, None))
+        found = [(*_nearest(tape), tape.step) for tape in history.tapes]
+        share, operation, step = max(found, key=lambda one: one[0], default=(0.0, None, 0))
         if operation is None or share < self.most_share:
             return None
         limit = largest(operation.dtype)
@@ -87,6 +83,13 @@ class NearOverflow(Rule):
             where=operation.site,
             step=step,
         )
+
+
+@derived
+def _nearest(tape: Tape) -> tuple[float, Operation | None]:
+    """Return the largest share of a type's range that an output takes up, and the operation."""
+    found = [(share, made) for made in computing(tape) for share in _shares(made)]
+    return max(found, key=lambda one: one[0], default=(0.0, None))
 
 
 def _shares(operation: Operation) -> Iterator[float]:

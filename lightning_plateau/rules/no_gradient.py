@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from lightning_plateau.core.finding import Evidence, Finding
-from lightning_plateau.core.history import History, Series
+from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS
@@ -68,7 +68,8 @@ class NoGradient(Rule):
             return None
         frozen = {fact.name for fact in history.profile.parameters if not fact.trainable}
         trained = [label for label in recent.labels if label not in frozen]
-        still = [label for label in trained if _is_still(recent, label)]
+        zeros = (np.isnan(recent.values) | (recent.values == 0.0)).all(axis=0)
+        still = [label for label in trained if zeros[recent.places[label]]]
         if not still:
             return None
         cut = _cut(history.last_tape, set(still))
@@ -91,11 +92,6 @@ def _expected(history: History) -> bool:
     """Whether gradients can be expected: a loss of exactly zero has none to give."""
     loss, total = history[LOSS].last, history[GRADIENT_NORM].last
     return bool(np.isfinite(total)) and not (loss == 0.0 and total == 0.0)
-
-
-def _is_still(recent: Series, label: str) -> bool:
-    values = recent.column(label).values
-    return bool((np.isnan(values) | (values == 0.0)).all())
 
 
 def _cut(tape: Tape | None, still: set[str]) -> Operation | None:

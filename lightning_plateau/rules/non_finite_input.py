@@ -83,6 +83,8 @@ class NonFiniteInput(Rule):
         counts = history[DATA_NON_FINITE]
         handled = np.zeros(len(counts.labels), dtype=bool)
         for step, row in zip(counts.steps.tolist(), counts.values, strict=True):
+            if not (row > 0).any():
+                continue
             wrong = _went_wrong(history, step)
             if wrong is False:
                 handled |= row > 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lightning_plateau.core.chance import untrained_loss
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
@@ -158,6 +159,7 @@ class OverRegularized(Rule):
         return math.nan if falling or gone.now < least * untrained else gone.now
 
 
+@derived
 def _kept(tape: Tape) -> tuple[float, list[Operation]]:
     """Return what share of the data gets through dropout to the answers, and the calls of it."""
     kept: dict[int, float] = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import ParameterFact
@@ -135,10 +137,18 @@ def _used(history: History) -> dict[str, int]:
     """Return the parameters that some loss was computed with under gradient, by their first use."""
     used: dict[str, int] = {}
     for tape in history.tapes:
-        for operation in _differentiated(tape):
-            for operand in operation.operands:
-                if operand.source == "parameter":
-                    used.setdefault(operand.name, operation.index)
+        for name, index in _used_on(tape).items():
+            used.setdefault(name, index)
+    return used
+
+
+@derived
+def _used_on(tape: Tape) -> Mapping[str, int]:
+    used: dict[str, int] = {}
+    for operation in _differentiated(tape):
+        for operand in operation.operands:
+            if operand.source == "parameter":
+                used.setdefault(operand.name, operation.index)
     return used
 
 
@@ -155,6 +165,7 @@ def _strays(history: History) -> tuple[tuple[str, tuple[int, ...]], ...]:
     )
 
 
+@derived
 def _differentiated(tape: Tape) -> tuple[Operation, ...]:
     """Return the operations that backward went through."""
     if tape.root is None or not 0 <= tape.root < len(tape):

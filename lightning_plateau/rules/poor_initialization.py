@@ -12,12 +12,11 @@ import numpy as np
 from lightning_plateau.core.chance import chance_loss, untrained_loss
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import INITIAL_NORMS, LOSS, VALIDATION_LOSS
-from lightning_plateau.core.stages import Stage, stages
+from lightning_plateau.core.stages import Stage, stages, wiring
 from lightning_plateau.core.statistics import spearman
 from lightning_plateau.core.tape import (
     ACTIVATIONS,
@@ -238,13 +237,14 @@ def _users(tape: Tape, operation: Operation) -> list[Operation]:
 
     Shape operations, dropout, pooling and biases that are added are walked through.
     """
-    made, users = {operation.index}, []
-    for other in computing(tape):
-        if not any(o.source == "operation" and o.index in made for o in other.operands):
-            continue
-        biased = other.name in _SUMS and any(o.source == "parameter" for o in other.operands)
-        if other.name in PASSING_OPERATIONS or "pool" in other.name or biased:
-            made.add(other.index)
-        else:
-            users.append(other)
-    return users
+    wired, waiting, users = wiring(tape), [operation], {}
+    seen = {operation.index}
+    while waiting:
+        for other in wired.users_of(waiting.pop()):
+            biased = other.name in _SUMS and any(o.source == "parameter" for o in other.operands)
+            if not (other.name in PASSING_OPERATIONS or "pool" in other.name or biased):
+                users[other.index] = other
+            elif other.index not in seen:
+                seen.add(other.index)
+                waiting.append(other)
+    return [users[index] for index in sorted(users)]

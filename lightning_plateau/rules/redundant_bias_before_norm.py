@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import times_used
 from lightning_plateau.core.normalization import BatchNormCall, batch_norm_calls
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.tape import SHAPE_OPERATIONS, Operand, Operation, Tape
@@ -84,10 +84,7 @@ class RedundantBiasBeforeNorm(Rule):
 
 
 def _redundant(tape: Tape) -> Iterator[tuple[str, BatchNormCall]]:
-    users: dict[int, int] = {}
-    for operation in computing(tape):
-        for index in {o.index for o in operation.operands if o.source == "operation"}:
-            users[index] = users.get(index, 0) + 1
+    users = times_used(tape)
     for call in batch_norm_calls(tape):
         layer = _only_source(tape, call.given, users)
         if layer is None or not call.training:
@@ -97,7 +94,7 @@ def _redundant(tape: Tape) -> Iterator[tuple[str, BatchNormCall]]:
             yield bias.name, call
 
 
-def _only_source(tape: Tape, operand: Operand, users: dict[int, int]) -> Operation | None:
+def _only_source(tape: Tape, operand: Operand, users: Mapping[int, int]) -> Operation | None:
     """Return the layer that ``operand`` is the output of, if nothing else uses that output."""
     operation = tape.producer(operand)
     while operation is not None and users.get(operation.index, 0) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
@@ -123,6 +124,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
         )
 
 
+@derived
 def _normalizing(tape: Tape) -> list[Operation]:
     """Return the operations on the way to the loss that apply a softmax to logits."""
     known = tape.root is not None and 0 <= tape.root < len(tape)

@@ -126,7 +126,9 @@ class SymmetricInitialization(Rule):
     def _stuck_at_zero(self, history: History, name: str) -> bool:
         """Whether a weight is zero and always got a gradient of zero."""
         norms = history[PARAMETER_NORMS].column(name).values
+        if norms.any():
+            return False
         gradients = history[GRADIENT_NORMS].column(name).finite.values
         if len(norms) < self.least_rows or len(gradients) < self.least_rows:
             return False
-        return not norms.any() and not gradients.any()
+        return not gradients.any()

@@ -19,7 +19,7 @@ from lightning_plateau.core.signal import (
     PARAMETER_NORMS,
     UPDATE_RATIOS,
 )
-from lightning_plateau.core.statistics import spearman
+from lightning_plateau.core.statistics import row_medians, spearman
 from lightning_plateau.core.trend import finite_values
 
 
@@ -169,14 +169,15 @@ def _profile(history: History, window: int) -> _Profile:
     """Return the layers' relative gradients over the recent ``window`` rows."""
     recent = history[GRADIENT_NORMS].tail(window)
     weights = history[PARAMETER_NORMS]
+    usual = row_medians(recent.values.T)
     names: list[str] = []
     decades: list[float] = []
     first = math.nan
     for name in weights_by_depth(history):
-        gradients, sizes = finite_values(recent.column(name)), weights.column(name).finite
-        if not len(gradients) or not len(sizes):
+        place, sizes = recent.places.get(name), weights.column(name).finite
+        if place is None or not len(sizes):
             continue
-        gradient = float(np.median(gradients))
+        gradient = float(usual[place])
         # Zeros are another fault: LP304.
         if gradient > 0.0 and sizes.last > 0.0:
             first = gradient if not names else first
