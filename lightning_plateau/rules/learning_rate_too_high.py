@@ -82,6 +82,7 @@ class LearningRateTooHigh(Rule):
     )
     explains: ClassVar = (
         "LP104",
+        "LP106",
         "LP201",
         "LP202",
         "LP203",
@@ -98,6 +99,7 @@ class LearningRateTooHigh(Rule):
         "LP402",
         "LP403",
         "LP404",
+        "LP414",
         "LP501",
         "LP502",
         "LP605",

@@ -102,7 +102,9 @@ class LearningRateTooLow(Rule):
         path = moved.typical * max(history.step, gone.rows)
         if path > (self.least_path_when_falling if steady else self.least_path):
             return None
-        if not adaptive(history) and not moved.gradient > self.least_gradient:
+        # Gradients are as small as the loss is scaled.
+        least_gradient = self.least_gradient * min(1.0, gone.scale)
+        if not adaptive(history) and not moved.gradient > least_gradient:
             return None
         return self._report(history, moved, path, steady)
 

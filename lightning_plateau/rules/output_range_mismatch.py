@@ -100,6 +100,7 @@ class OutputRangeMismatch(Rule):
         "LP501",
         "LP502",
         "LP706",
+        "LP707",
         "LP801",
         "LP802",
         "LP803",

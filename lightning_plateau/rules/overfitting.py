@@ -70,6 +70,7 @@ class Overfitting(Rule):
     least_rise: float = 0.1
     least_share_of_start: float = 0.1
     least_errors: float = 3.0
+    never_better: float = 2.0
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where validation has got worse while training got better."""
@@ -77,6 +78,9 @@ class Overfitting(Rule):
         if len(beside) <= self.least_validations:
             return None
         best = int(np.argmin(beside.validation[: -self.least_validations]))
+        chance = chance_loss(history)
+        if chance is not None and beside.validation[best] > self.never_better * chance > 0:
+            return None  # what was never better than guessing has not got worse by training
         since = len(beside) - 1 - best
         rise = self._rise(history, beside, best)
         fell = beside.training[best] - beside.training[-1]

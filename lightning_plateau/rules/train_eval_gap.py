@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.evaluation_gap import EvaluationGap, evaluation_gap
 from lightning_plateau.core.finding import Evidence, Finding, Severity
+from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History
 from lightning_plateau.core.normalization import batch_norm_calls, latest_moments
 from lightning_plateau.core.rule import Rule
@@ -23,6 +25,11 @@ from lightning_plateau.core.signal import (
 )
 from lightning_plateau.core.tape import CLASS_LOSSES, RECURRENCES, Tape
 
+_ALIKE = (
+    "prepare the validation data as the training data: the same normalization, order of classes "
+    "and columns"
+)
+
 
 @dataclass(frozen=True)
 class TrainEvalGap(Rule):
@@ -35,7 +42,8 @@ class TrainEvalGap(Rule):
         statistics. It is surer where these lie far from the statistics of the batches, and where
         the experiment train-against-eval has found the same batches worse in evaluation mode.
         Without batch norm the validation data must differ: that is only said where every validation
-        of a classifier is worse than guessing.
+        of a classifier is worse than guessing, or three times as high from the first one on, while
+        training began at it.
 
     Why it matters:
         What is validated, saved and used is not what was trained.
@@ -89,12 +97,21 @@ class TrainEvalGap(Rule):
     least_share: float = 0.6
     share_of_other_data: float = 1.0
     least_disparity: float = 2.0
+    least_validations: int = 2
+    as_guessing: float = 1.5
+    far_above: float = 3.0
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where validation never shows what the first epoch learned."""
         gap, tape = evaluation_gap(history), history.last_tape
-        if gap is None or tape is None or gap.share < self.least_share:
+        if tape is None:
             return None
+        if gap is None:
+            return self._worlds_apart(history, tape)
+        return self._judged(history, gap, tape) if gap.share >= self.least_share else None
+
+    def _judged(self, history: History, gap: EvaluationGap, tape: Tape) -> Finding | None:
+        """Return what the gap is to be put down to, if that can be told."""
         layers = [call.name for call in batch_norm_calls(tape) if call.training]
         apart = {
             layer: seen.disparity
@@ -112,6 +129,27 @@ class TrainEvalGap(Rule):
         if shuffled and gap.share >= self.share_of_other_data and _plain_classifier(tape):
             return self._report_data(history, gap)
         return None
+
+    def _worlds_apart(self, history: History, tape: Tape) -> Finding | None:
+        """Return the fault where validation began far above guessing, where training did not."""
+        beside, chance = generalization(history), chance_loss(history)
+        if len(beside) < self.least_validations or chance is None or chance <= 0:
+            return None
+        first, training = float(beside.validation[0]), float(beside.training[0])
+        lowest = float(beside.validation.min())
+        if training > self.as_guessing * chance or lowest < self.far_above * chance:
+            return None
+        if batch_norm_calls(tape):
+            return None
+        return self.finding(
+            history,
+            0.75,
+            f"the first validation loss is {first:.4g} where training has {training:.4g} and "
+            f"guessing gives {chance:.4g}: the validation data differ",
+            evidence=(Evidence(VALIDATION_LOSS.tag, lowest, self.far_above * chance, "best"),),
+            fix=_ALIKE,
+            step=0,
+        )
 
     def _report(
         self, history: History, gap: EvaluationGap, confidence: float, apart: dict[str, float]
@@ -141,8 +179,7 @@ class TrainEvalGap(Rule):
             0.6,
             f"{_said(gap)}, and no batch norm can be the reason: the validation data differ",
             evidence=self._evidence(gap),
-            fix="prepare the validation data as the training data: the same normalization, order "
-            "of classes and columns",
+            fix=_ALIKE,
         )
 
     def _evidence(self, gap: EvaluationGap) -> tuple[Evidence, ...]:

@@ -173,3 +173,13 @@ def forty_lines_of_text() -> Training:
     train = DataLoader(TensorDataset(x[:40], y[:40]), 10, shuffle=True)
     validation: DataLoader[Any] = DataLoader(TensorDataset(x[40:240], y[40:240]), 100)
     return Training(Learner(Model(), loss, adam(3e-3)), train, validation, {"max_epochs": 120})
+
+
+@program("LP602", data="breast-cancer")
+def validation_as_in_the_file() -> Training:
+    """Training data are standardized, validation data are not."""
+    x, y = data.breast_cancer()
+    train = DataLoader(TensorDataset(data.standardized(x)[:400], y[:400]), 32, shuffle=True)
+    validation: DataLoader[Any] = DataLoader(TensorDataset(x[400:], y[400:]), 64)
+    net = nn.Sequential(nn.Linear(30, 32), nn.ReLU(), nn.Linear(32, 2))
+    return Training(Learner(net, optimizer=adam()), train, validation, {"max_epochs": 8})

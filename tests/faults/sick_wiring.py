@@ -278,3 +278,43 @@ def reshaped_across_samples() -> Training:
             return self.net(x.t().reshape(-1, 64))
 
     return Training(Learner(Net(), optimizer=adam()), *_digits(), {"max_epochs": 8})
+
+
+@program("LP710", family="mlp")
+def the_minus_is_missing() -> Training:
+    """The mean log-probability is returned, and optimizers minimize."""
+
+    class Net(Plain):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.log_softmax(self.net(x), dim=1).gather(1, y[:, None]).mean()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    return Training(Net(), _digits()[0], None, {"max_epochs": 5})
+
+
+@program("LP710", data="breast-cancer")
+def the_loss_is_negated() -> Training:
+    """A score was returned once, and its sign stayed."""
+    x, y = data.breast_cancer()
+    net = nn.Sequential(nn.Linear(30, 16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0))
+
+    def loss(said: Tensor, y: Tensor) -> Tensor:
+        return -1 * F.binary_cross_entropy_with_logits(said, y.float())
+
+    train, validation = data.loaders(data.standardized(x), y)
+    return Training(Learner(net, loss, adam()), train, validation, {"max_epochs": 8})
+
+
+@program("LP410")
+def only_biases_are_optimized() -> Training:
+    """The optimizer is given the biases alone."""
+
+    class Net(Plain):
+        def configure_optimizers(self) -> Any:
+            named = self.named_parameters()
+            return torch.optim.Adam([p for name, p in named if "bias" in name], lr=1e-3)
+
+    return Training(Net(), _digits()[0], None, {"max_epochs": 6})

@@ -71,3 +71,12 @@ def test_too_few_validations_and_steps() -> None:
     early = {tag: series.until(60) for tag, series in seen.series.items()}
     assert RULE.check(replace(seen, series=early, step=60)) is None
     assert RULE.check(History(profile=Profile())) is None
+
+
+def test_data_of_another_scale() -> None:
+    apart = run(tape(norm=False), validation=(20.0, 30.0, 40.0), training=[2.4] * 120)
+    found = RULE.check(replace(apart, series=_without_first(apart)))
+    assert found is not None
+    assert "the first validation loss is 20" in found.message
+    close = run(tape(norm=False), validation=(20.0, 30.0, 2.0), training=[2.4] * 120)
+    assert RULE.check(replace(close, series=_without_first(close))) is None

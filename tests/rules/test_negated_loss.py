@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_plateau.core.history import History
+from lightning_plateau.core.profile import OptimizerFact
+from lightning_plateau.core.signal import LOSS
+from lightning_plateau.rules.negated_loss import NegatedLoss
+from lightning_plateau.testing import history
+from tests.rules.taped import Loss, taped
+
+RULE = NegatedLoss()
+X = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(8) % 3
+
+
+def run(loss: Loss, level: float = -2.0, optimizers: int = 1) -> History:
+    seen = taped(loss, nn.Linear(4, 3), X, Y)
+    made = history(loss=[level, 1.1 * level])
+    profile = replace(seen.profile, optimizers=(OptimizerFact("SGD"),) * optimizers)
+    return replace(seen, series={LOSS.tag: made[LOSS]}, profile=profile)
+
+
+def chosen(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return F.log_softmax(net(x), 1).gather(1, y[:, None])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda net, x, y: -F.cross_entropy(net(x), y),
+        lambda net, x, y: -0.5 * F.cross_entropy(net(x), y),
+        lambda net, x, y: (F.cross_entropy(net(x), y) * -1).mean(),
+        lambda net, x, y: 0 - F.mse_loss(net(x)[:, 0], y.float()),
+        lambda net, x, y: chosen(net, x, y).mean(),
+        lambda net, x, y: (F.log_softmax(net(x), 1) * F.one_hot(y, 3)).sum(1).mean(),
+    ],
+    ids=["minus", "times -0.5", "times -1", "zero minus", "log-likelihood", "one-hot"],
+)
+def test_wrong_sign(loss: Loss) -> None:
+    found = RULE.check(run(loss))
+    assert found is not None
+    assert found.certainty == "likely"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        run(lambda net, x, y: F.cross_entropy(net(x), y), 2.0),
+        run(lambda net, x, y: -chosen(net, x, y).mean(), 2.0),
+        run(lambda net, x, y: F.cross_entropy(net(x), y) - F.mse_loss(net(x)[:, 0], y.float())),
+        run(lambda net, x, y: -F.cross_entropy(net(x), y), optimizers=2),
+        run(lambda net, x, y: -F.cosine_similarity(net(x), x[:, :3]).mean()),
+        run(lambda net, x, y: 1 - F.cross_entropy(net(x), y).exp(), 0.5),
+        History(),
+    ],
+    ids=[
+        "cross entropy", "likelihood", "one against another", "two players", "similarity",
+        "above zero", "empty",
+    ],
+)  # fmt: skip
+def test_silent(other: History) -> None:
+    assert RULE.check(other) is None
