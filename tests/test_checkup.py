@@ -141,8 +141,10 @@ def test_the_progress_bar_is_drawn_and_taken_away(capsys: Any) -> None:
 def test_every_fault_of_the_demo_is_named(name: str) -> None:
     torch.manual_seed(1)
     training = FAULTS[name].build()
+    torch.manual_seed(1)  # the order of samples, however many numbers the build drew
     found = check(
         training.module, training.train, training.validation, trainer=ON_CPU, progress_bar=False
     )
-    expected = FAULTS[name].expected
+    # Units that are dead from the start were initialized badly.
+    expected = (*FAULTS[name].expected, *(["LP504"] if name == "dead-units" else []))
     assert codes(found)[:1] == [] if not expected else codes(found)[0] in expected

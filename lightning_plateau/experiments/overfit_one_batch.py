@@ -19,10 +19,11 @@ from lightning_plateau.recording.batch import leaves
 class OverfitOneBatch(Experiment):
     """One batch again and again, with the run's own optimizer and with Adam.
 
-    What cannot be learned by heart cannot be learned: then the fault lies in the model or in the
-    loss. Where Adam can and the run's own optimizer cannot, it lies in the optimizer; where both
-    can, in the data or in the schedule. A few labels are fitted well without looking at the inputs;
-    so the batch is tried with zeros for inputs too, and only what goes beyond that was learned.
+    Adam is not hindered by dropout. What cannot be learned by heart cannot be learned: then the
+    fault lies in the model or in the loss. Where Adam can and the run's own optimizer cannot, it
+    lies in the optimizer or in what is dropped; where both can, in the data or in the schedule. A
+    few labels are fitted well without looking at the inputs; so the batch is tried with zeros for
+    inputs too, and only what goes beyond that was learned.
 
     Attributes:
         steps: Steps of each attempt.
@@ -61,6 +62,7 @@ class OverfitOneBatch(Experiment):
     def _with_adam(self, bench: Bench, batch: Any, rate: float, goal: float) -> float:
         sandbox = bench.sandbox()
         sandbox.use_adam(rate)
+        sandbox.leave_out_dropout()
         return self._repeat(sandbox, batch, goal)
 
     def _blind(self, bench: Bench, batch: Any, rate: float, goal: float) -> float:

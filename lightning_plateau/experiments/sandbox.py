@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
 from lightning_plateau.core.tape import Tape
@@ -141,6 +142,14 @@ class Sandbox:
             for parameter in group["params"]
             if parameter.requires_grad
         ]
+
+    def leave_out_dropout(self) -> None:
+        """Let nothing be dropped from now on; what else training mode does stays."""
+        for part in self.module.modules():
+            if isinstance(part, _DropoutNd):
+                part.eval()
+            elif isinstance(part, nn.RNNBase | nn.MultiheadAttention):
+                part.dropout = 0.0
 
     def use_adam(self, learning_rate: float) -> None:
         """Let a fresh Adam make the steps from now on.

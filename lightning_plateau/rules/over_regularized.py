@@ -76,6 +76,7 @@ class OverRegularized(Rule):
         "LP414",
         "LP706",
         "LP802",
+        "LP803",
         "LP804",
         "LP807",
     )

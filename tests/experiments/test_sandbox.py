@@ -14,7 +14,7 @@ from torchmetrics import Accuracy, MeanMetric
 
 from lightning_plateau.experiments.budget import Budget
 from lightning_plateau.experiments.sandbox import Sandbox, undisturbed
-from tests.digits import Digits
+from tests.digits import Digits, loader
 from tests.experiments.conducting import Conducting, assert_bitwise_equal, ending
 from tests.trainings import scaled
 
@@ -193,9 +193,9 @@ class Compiled(Digits):
 
 @pytest.mark.slow
 def test_compiled_parts_run_as_what_they_were_compiled_from() -> None:
-    callback = Conducting(at=(8,))
-    disturbed, _ = ending(callback, Compiled, steps=10)
-    alone, _ = ending(None, Compiled, steps=10)
+    callback = Conducting(at=(16,))
+    disturbed, _ = ending(callback, Compiled, steps=18, data=loader(1024))
+    alone, _ = ending(None, Compiled, steps=18, data=loader(1024))
     assert_bitwise_equal(disturbed, alone)
     assert [result.failure for result in callback.results if result.failure] == []
     assert all(result.rows for result in callback.results)
