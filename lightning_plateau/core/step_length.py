@@ -17,6 +17,7 @@ SHORTEST, LONGEST = 1e-4, 0.5
 AGAIN = 0.25
 """What a learning rate is multiplied by that is below the one aimed at already."""
 MOST_MOMENTUM = 10.0
+LATEST = 3
 LEAST_RAISE, MOST_RAISE = 3.0, 1e4
 
 
@@ -106,9 +107,13 @@ def lengthening(history: History) -> float | None:
         500.0
     """
     moved = weight_updates(history)
-    if moved is None or not moved.typical > 0:
+    if moved is None:
         return None
-    factor = ORDINARY / 2 / moved.typical
+    # As it is now: weights, activations and optimizer may have been changed since the start.
+    lately = float(np.median([size for _, size in moved.by_step[-LATEST:]]))
+    if not lately > 0:
+        return None
+    factor = ORDINARY / 2 / lately
     return float(f"{min(MOST_RAISE, max(LEAST_RAISE, factor)):.0e}")
 
 

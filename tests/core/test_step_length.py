@@ -8,7 +8,7 @@ import pytest
 
 from lightning_plateau.core.profile import GroupFact, OptimizerFact, ParameterFact, Profile
 from lightning_plateau.core.signal import LEARNING_RATES, UPDATE_RATIOS
-from lightning_plateau.core.step_length import shortening
+from lightning_plateau.core.step_length import lengthening, shortening
 from lightning_plateau.testing import history
 
 
@@ -69,3 +69,10 @@ def test_what_the_first_update_of_an_optimizer_leads_to(profile: Profile, factor
 def test_a_rate_that_was_changed_since_is_allowed_for(rates: list[float], factor: float) -> None:
     moved = {UPDATE_RATIOS: {"fc.weight": [0.1]}, LEARNING_RATES: {"0": rates}}
     assert shortening(history(moved)) == pytest.approx(factor)
+
+
+def test_steps_are_lengthened_from_what_they_are_now() -> None:
+    moved = {UPDATE_RATIOS: {"fc.weight": [1e-6] * 10 + [1e-3] * 4}}
+    assert lengthening(history(moved)) == 5.0
+    assert lengthening(history({UPDATE_RATIOS: {"fc.weight": [0.1] * 4}})) == 3.0
+    assert lengthening(history()) is None
