@@ -61,7 +61,7 @@ def test_no_epochs_are_refused(epochs, tmp_path):
 
 
 def test_the_command_has_the_default_of_the_function():
-    assert cli._parser().parse_args(["demo"]).fault == DEFAULT_FAULT
+    assert cli.parser().parse_args(["demo"]).fault == DEFAULT_FAULT
 
 
 def test_every_fault_is_described():
