@@ -83,7 +83,7 @@ def observe(program: Program, seed: int = 0, *, policy: str = "observe") -> Obse
     with tempfile.TemporaryDirectory() as folder:
         callback = PlateauCallback(policy=policy, dirpath=folder)  # type: ignore[arg-type]
         witness = _Witness(callback)
-        error = _fit(training, [callback, witness])
+        error = fit(training, [callback, witness])
     return Observation(
         callback.findings,
         callback.history,
@@ -94,7 +94,7 @@ def observe(program: Program, seed: int = 0, *, policy: str = "observe") -> Obse
     )
 
 
-def _fit(training: Training, callbacks: list[Callback]) -> str:
+def fit(training: Training, callbacks: list[Callback]) -> str:
     """Train quietly; return what the training died of."""
     settings = {
         "accelerator": "cpu",
