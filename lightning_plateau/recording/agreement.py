@@ -29,6 +29,11 @@ class GradientAgreement:
         if all(gradient.layout is torch.strided for gradient in gradients):
             self._before = sample_elements(gradients)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a sample waits for the next step."""
+        return bool(self._before)
+
     def compare(self) -> Tensor | None:
         """Return the cosine between the gradients kept and those now, 0-d; None where none are."""
         if not self._before:

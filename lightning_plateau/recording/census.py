@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from lightning_plateau.core.samples import Samples, samples
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.recording.batch import leaves
+from lightning_plateau.recording.pool import Pool
 from lightning_plateau.recording.probes.samples import fingerprints, label_values
 from lightning_plateau.recording.store import Store
 from lightning_plateau.recording.tape import Draft
@@ -35,9 +39,10 @@ class Census:
     """Counts the labels of batches, and tells by fingerprints which samples come again.
 
     Neighbouring batches say whether the data are shuffled, and the first epoch shows each sample
-    once, so both are looked at from the start, batch by batch: a copy of the labels and a dozen
-    small operations, at most 256 times. Nothing is read before the next drain. Of a sample nothing
-    is kept but 48 bits, which leave the census only for a checkpoint.
+    once, so both are looked at from the start, batch by batch, at most 256 times: a copy of the
+    labels, and of samples that are small, whose fingerprints are taken together later. Nothing is
+    read before the next drain. Of a sample nothing is kept then but 48 bits, which leave the census
+    only for a checkpoint.
 
     Args:
         wants: Whether somebody needs a signal.
@@ -51,7 +56,7 @@ class Census:
         self._validations = 0
         self._validation_room = MOST_SAMPLES
         self._labels: list[Tensor] = []
-        self._prints: list[Tensor] = []
+        self._pool = Pool()
         self._validation_prints: list[Tensor] = []
         self._known: set[int] = set()
         self._fingerprinted = 0
@@ -66,16 +71,15 @@ class Census:
         tape = Tape(draft.step, tuple(draft.operations), draft.root, draft.root_requires_grad)
         self._roles = samples(tape)
 
-    def observe(self, batch: Any, *, sampled: bool) -> None:
-        """Look at a training batch, where its turn has come."""
+    def observe(self, batch: Any, *, step: int, sampled: bool) -> None:
+        """Look at a training batch of the step under way, where its turn has come."""
         if self._roles is None or not (sampled or self._batches < FIRST_BATCHES):
             return
         tensors = dict(leaves(batch))
         if self._roles.classes and self._wants(signal.LABEL_COUNTS):
             self._observe_labels(self._roles, tensors)
         if self._batches < FIRST_BATCHES and self._room and self._wants(signal.REPEATED):
-            self._prints += (prints := _prints(self._roles, tensors, self._room))
-            self._room -= sum(len(one) for one in prints)
+            self._observe_inputs(self._roles, tensors, step)
         self._batches += 1
 
     def _observe_labels(self, roles: Samples, tensors: Mapping[str, Tensor]) -> None:
@@ -84,34 +88,48 @@ class Census:
             with torch.no_grad():
                 self._labels.append(label_values(target, roles.classes))
 
+    def _observe_inputs(self, roles: Samples, tensors: Mapping[str, Tensor], step: int) -> None:
+        inputs = _inputs(roles, tensors, self._room)
+        if inputs:
+            self._pool.add(step, inputs)
+            self._room -= len(inputs[0])
+
     def observe_validation(self, batch: Any) -> None:
         """Look at a validation batch."""
         spent = self._validations >= FIRST_VALIDATIONS or self._validation_room <= 0
         if self._roles is None or spent or not self._wants(signal.VALIDATION_REPEATED):
             return
-        prints = _prints(self._roles, dict(leaves(batch)), self._validation_room)
-        self._validation_prints += prints
-        self._validation_room -= sum(len(one) for one in prints)
+        inputs = _inputs(self._roles, dict(leaves(batch)), self._validation_room)
+        if inputs:
+            with torch.no_grad():
+                self._validation_prints.append(fingerprints(inputs))
+            self._validation_room -= len(inputs[0])
 
     def end_epoch(self) -> None:
         """End the first epoch: what comes from now on has come before."""
         self._room = 0
 
-    def forget_batch(self) -> None:
+    def forget_step(self, step: int) -> None:
         """Let go of what was seen of a step that will not end."""
-        self._labels, self._prints, self._validation_prints = [], [], []
+        self._labels, self._validation_prints = [], []
+        self._pool.forget(step)
 
     def close_step(self, step: int, transfer: Transfer, store: Store) -> None:
         """Send what was seen of the batches of a step."""
-        labels, prints = self._labels, self._prints
-        self._labels, self._prints = [], []
+        labels, self._labels = self._labels, []
         if labels:
             transfer.add(labels, lambda arrays: _count_labels(store, step, arrays))
-        if prints:
-            transfer.add(prints, lambda arrays: self._count_samples(store, step, arrays))
+
+    def send(self, transfer: Transfer, store: Store) -> None:
+        """Send the fingerprints of all batches so far."""
+        for prints in self._pool.take():
+            transfer.add(
+                [prints.values], partial(self._count_all, store, prints.steps, prints.sizes)
+            )
 
     def close_validation(self, step: int, transfer: Transfer, store: Store) -> None:
         """Send what was seen of a validation."""
+        self.send(transfer, store)  # it is compared with all that training was given before
         prints, self._validation_prints = self._validation_prints, []
         self._validation_room = MOST_SAMPLES
         if prints:
@@ -138,8 +156,20 @@ class Census:
         self._known = set(state["known"].tolist())
         self._fingerprinted = state["fingerprinted"]
 
-    def _count_samples(self, store: Store, step: int, arrays: Sequence[NDArray[Any]]) -> None:
-        keys = _keys(arrays)
+    def _count_all(
+        self,
+        store: Store,
+        steps: Sequence[int],
+        sizes: Sequence[int],
+        arrays: Sequence[NDArray[Any]],
+    ) -> None:
+        keys, start = _keys(arrays), 0
+        for step, group in groupby(zip(steps, sizes, strict=True), key=itemgetter(0)):
+            end = start + sum(size for _, size in group)
+            self._count_samples(store, step, keys[start:end])
+            start = end
+
+    def _count_samples(self, store: Store, step: int, keys: Sequence[int]) -> None:
         self._fingerprinted += len(keys)
         self._known.update(keys)
         repeated = self._fingerprinted - len(self._known)
@@ -153,15 +183,14 @@ class Census:
         store.append_row(signal.VALIDATION_REPEATED, step, float(seen))
 
 
-def _prints(roles: Samples, tensors: Mapping[str, Tensor], room: int) -> list[Tensor]:
-    """Return the fingerprints of a batch's first ``room`` samples, or nothing."""
+def _inputs(roles: Samples, tensors: Mapping[str, Tensor], room: int) -> list[Tensor]:
+    """Return the inputs of a batch's first ``room`` samples, or nothing."""
     found = [tensors[one.name] for one in roles.inputs if one.name in tensors]
     if not found or len(found) < len(roles.inputs) or not all(map(_countable, found)):
         return []
     if len({len(one) for one in found}) > 1 or len({one.device for one in found}) > 1:
         return []
-    with torch.no_grad():
-        return [fingerprints([one[:room] for one in found])]
+    return [one[:room] for one in found]
 
 
 def _countable(tensor: Tensor) -> bool:

@@ -169,7 +169,7 @@ class Recorder:
             self._losses.clear()
             for optimizer in self._optimizers if self._sampling else ():
                 optimizer.leftovers.begin()
-        self._census.observe(batch, sampled=self._sampling)
+        self._census.observe(batch, step=self.clock, sampled=self._sampling)
         if not (self._sampling and first_of_window):
             return
         if self.clock == 0:
@@ -225,7 +225,7 @@ class Recorder:
         self._add_normalizations(draft)
         if self._census.unknown and self._batch is not None:
             self._census.learn(draft)
-            self._census.observe(self._batch, sampled=True)
+            self._census.observe(self._batch, step=self.clock, sampled=True)
 
     def observe_gradients(
         self,
@@ -249,19 +249,9 @@ class Recorder:
             where there are none.
         """
         optimizer = self._optimizers[index]
-        present = [
-            i for i, parameter in enumerate(optimizer.parameters) if parameter.grad is not None
-        ]
+        gradients = [parameter.grad for parameter in optimizer.parameters]
         with torch.no_grad():
-            norms = tensor_norms([optimizer.parameters[i].grad for i in present])  # type: ignore[misc]
-            compact = stacked(norms) if norms else None
-            if compact is not None and scale is not None:
-                compact = compact / scale.reshape(())
-            block = self._ready_block()
-            block.write_gradients(index, compact, present)
-            if self._losses:
-                factor = accumulated / len(self._losses) if accumulated else 1.0
-                block.write_loss(index, step_loss(self._losses, factor, loss_scale))
+            compact = self._write_step(index, gradients, accumulated, loss_scale, scale)
         self._losses.clear()
         self._stepped.add(index)
         if self._sampling and loss_scale is not None:
@@ -273,8 +263,37 @@ class Recorder:
             optimizer.before = sample_elements(optimizer.parameters)
         return compact
 
+    def _write_step(
+        self,
+        index: int,
+        gradients: Sequence[Tensor | None],
+        accumulated: int | None,
+        loss_scale: Tensor | None,
+        scale: Tensor | None,
+    ) -> Tensor | None:
+        """Write norms and loss of an optimizer into the block; return the unscaled norms."""
+        block, loss = self._ready_block(), None
+        if self._losses:
+            factor = accumulated / len(self._losses) if accumulated else 1.0
+            loss = step_loss(self._losses, factor, loss_scale)
+        norms = tensor_norms([gradient for gradient in gradients if gradient is not None])
+        if loss is not None and scale is None:
+            together = block.write_together(loss, norms)
+            if together is not None:
+                return together
+        compact = stacked(norms) if norms else None
+        if compact is not None and scale is not None:
+            compact = compact / scale.reshape(())
+        present = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        block.write_gradients(index, compact, present)
+        if loss is not None:
+            block.write_loss(index, loss)
+        return compact
+
     def _compare_gradients(self, optimizer: _Optimizer) -> None:
         """Compare the gradients with those of the step before, if that one was sampled."""
+        if not (self._sampling or optimizer.agreement.waits):
+            return
         if len(self._optimizers) > 1 or not self.wants(signal.GRADIENT_AGREEMENT):
             return
         with torch.no_grad():
@@ -346,7 +365,7 @@ class Recorder:
 
     def release(self) -> None:
         """Let go of the batch and of the tape."""
-        self._census.forget_batch()
+        self._census.forget_step(self.clock)
         if self._tape is not None:
             self._tape.stop()
             self._tape = None
@@ -489,6 +508,7 @@ class Recorder:
         """
         if self._block is not None and self._block.rows:
             self._block.send(self._transfer, self._add_rows, reduce)
+        self._census.send(self._transfer, self._store)
         self._transfer.send(wait=wait)
 
     def _add_rows(

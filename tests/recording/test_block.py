@@ -40,6 +40,20 @@ def test_absent_gradients_are_negative_and_the_others_lie_in_their_place() -> No
     assert sent(steps)["norms"].tolist() == [[1.0, -1.0, 3.0, -1.0], [-1.0] * 4]
 
 
+def test_loss_and_norms_of_a_single_optimizer_are_written_together() -> None:
+    steps = block(2)
+    norms = steps.write_together(torch.tensor(5.0), [torch.tensor(1.0), torch.tensor(2.0)])
+    assert norms is not None
+    assert norms.tolist() == [1.0, 2.0]
+    steps.close_row()
+    assert steps.write_together(torch.tensor(5.0), [torch.tensor(1.0)]) is None
+    assert steps.write_together(torch.ones(2), [torch.tensor(1.0)] * 2) is None
+    rows = sent(steps)
+    assert rows["losses"].tolist() == [[5.0]]
+    assert rows["norms"].tolist() == [[1.0, 2.0]]
+    assert block(1, 1).write_together(torch.tensor(5.0), [torch.tensor(1.0)]) is None
+
+
 def test_several_optimizers_share_a_row() -> None:
     steps = block(2, 3)
     steps.write_loss(0, torch.tensor(5.0))

@@ -33,14 +33,7 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """
     if not tensors:
         return []
-    first = tensors[0]
-    key = (first.device, first.dtype, type(first), first.layout)
-    sharded = getattr(first, "device_mesh", None) is not None
-    if (
-        first.layout is torch.strided
-        and not sharded
-        and all((t.device, t.dtype, type(t), t.layout) == key for t in tensors)
-    ):
+    if _alike(tensors):
         return _bucket_norms(tensors)
     buckets: dict[object, list[int]] = {}
     for index, tensor in enumerate(tensors):
@@ -62,12 +55,26 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [norms[index] for index in range(len(tensors))]
 
 
+def _alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether one fused call reads all: plain, dense, and of one device and type."""
+    first = tensors[0]
+    if first.layout is not torch.strided or getattr(first, "device_mesh", None) is not None:
+        return False
+    kind, device, dtype = type(first), first.device, first.dtype
+    return all(
+        type(t) is kind and t.dtype is dtype and t.device == device and t.layout is torch.strided
+        for t in tensors
+    )
+
+
 def stacked(values: Sequence[Tensor]) -> Tensor:
     """Return tensors of one shape as one tensor on the device of the first.
 
     Parameters that are spread over several devices have their norms there too.
     """
     device = values[0].device
+    if all(value.device == device for value in values):
+        return torch.stack(tuple(values))
     return torch.stack([value.to(device, non_blocking=True) for value in values])
 
 

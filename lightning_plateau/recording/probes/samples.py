@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lightning_plateau.recording.probes.sampling import spread
 
-MOST_ELEMENTS = 1 << 17
-FEWEST_COLUMNS = 1024
+MOST_COLUMNS = 1024
+"""Elements of a sample that enter with a weight of their own: as many in a batch of any size."""
 MOST_LABELS = 4096
 _ODD = (-7046029254386353131, -4658895280553007687)
 """Odd multipliers whose bits are spread evenly, as signed 64-bit integers."""
@@ -21,8 +21,8 @@ def fingerprints(tensors: Sequence[Tensor]) -> Tensor:
     """Return two numbers of 24 bits for each sample, ``[n, 2]`` float32, still on the device.
 
     Samples whose tensors are equal have equal fingerprints, whatever batch they come in; others
-    share one by a chance of 2**-48. All elements enter by their sum, and 1,024 of a sample, or
-    2**17 of a small batch, each with a weight of its own. Whole numbers that wrap around carry it,
+    share one by a chance of 2**-48. All elements enter by their sum, and 1,024 of a sample each
+    with a weight of its own. Whole numbers that wrap around carry it,
     so that no order of additions and no rounding matters; 24 bits pass through float32 unchanged.
 
     Args:
@@ -37,7 +37,7 @@ def fingerprints(tensors: Sequence[Tensor]) -> Tensor:
     total = torch.zeros((), dtype=torch.int64, device=tensors[0].device)
     for tensor in tensors:
         bits = _bits(tensor.detach())
-        columns = _spread_columns(bits, max(FEWEST_COLUMNS, MOST_ELEMENTS // bits.shape[0]))
+        columns = _spread_columns(bits, MOST_COLUMNS)
         weighed = (_folded(columns) * _weights(columns)).sum(dim=1)
         whole = bits.sum(dim=1, dtype=bits.dtype).to(torch.int64)
         total = _mixed(total + weighed + whole * _ODD[1])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_plateau.recording.probes.samples import MOST_ELEMENTS, fingerprints, label_values
+from lightning_plateau.recording.probes.samples import MOST_COLUMNS, fingerprints, label_values
 
 DTYPES = [torch.uint8, torch.bool, torch.int64, torch.float16, torch.float32, torch.float64]
 
@@ -24,6 +24,11 @@ def test_equal_samples_are_known_whatever_batch_they_come_in(dtype: torch.dtype)
     alone = prints(data[7:8])
     assert prints(data)[7] == prints(data)[40] == alone[0]
     assert prints(data.flip(0))[-1] == prints(data)[0]
+
+
+def test_large_samples_are_known_in_batches_of_any_size() -> None:
+    data = torch.rand(128, 3, 32, 32)
+    assert prints(data)[:8] == prints(data[:8])
 
 
 def test_distinct_samples_differ() -> None:
@@ -46,7 +51,7 @@ def test_order_of_features_matters_and_every_tensor_counts() -> None:
 
 
 def test_a_single_element_tells_in_large_samples() -> None:
-    data = torch.zeros(2, 2 * MOST_ELEMENTS)
+    data = torch.zeros(2, 256 * MOST_COLUMNS)
     data[1, 1] = 1.0  # not among the elements that have a weight of their own
     first, second = prints(data)
     assert first != second
