@@ -413,6 +413,8 @@ class PlateauCallback(Callback):
         """Drain, diagnose and, while training goes on, treat; the same on every rank."""
         recorder, treatment = watch.recorder, watch.treatment
         together = trainer.world_size > 1 and not ended
+        if ended or finished:
+            recorder.close_unstepped()
         try:
             recorder.drain(
                 reduce=partial(_mean, trainer) if together else None, wait=ended or finished

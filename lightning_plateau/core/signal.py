@@ -77,6 +77,11 @@ CLIP_COEFFICIENT = Signal(
 )
 
 PARAMETER_NORMS = Signal("parameter/norm", "L2 norm of each parameter", "", "parameter", "sampled")
+UNANSWERED_BACKWARDS = Signal(
+    "optimizer/unanswered_backwards",
+    "backward passes of a run in which no optimizer step was seen",
+    cadence="event",
+)
 INITIAL_NORMS = Signal(
     "parameter/initial_norm",
     "L2 norm of each parameter before the first step",

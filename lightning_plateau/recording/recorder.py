@@ -126,6 +126,7 @@ class Recorder:
         self._block: StepBlock | None = None
         self._batch: Any = None
         self._losses: list[Tensor] = []
+        self._backwards = 0
         self._stepped: set[int] = set()
         self._sampling = False
         self._tape: TapeRecorder | None = None
@@ -207,6 +208,7 @@ class Recorder:
     def observe_loss(self, loss: Tensor) -> None:
         """Note a tensor that backward starts from, and end the tape."""
         self._losses.append(loss.detach())
+        self._backwards += 1
         self.end_tape(loss)
         if self._sampling and self.wants(signal.GRADIENTS_LEFT_OVER):
             for optimizer in self._optimizers:
@@ -362,6 +364,13 @@ class Recorder:
         self.end_tape()
         self._batch = None
         self._losses.clear()
+
+    def close_unstepped(self) -> None:
+        """Note, of a run that made no step, how often backward ran and where the weights are."""
+        if self.clock or not self._backwards:
+            return
+        self.record_value(signal.UNANSWERED_BACKWARDS, float(self._backwards))
+        self._record_parameters()
 
     def release(self) -> None:
         """Let go of the batch and of the tape."""

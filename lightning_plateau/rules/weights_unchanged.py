@@ -12,8 +12,11 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
     GRADIENT_NORM,
+    INITIAL_NORMS,
     LEARNING_RATES,
+    PARAMETER_NORMS,
     SKIPPED_STEPS,
+    UNANSWERED_BACKWARDS,
     UPDATE_RATIOS,
 )
 
@@ -26,7 +29,8 @@ class WeightsUnchanged(Rule):
         Not one parameter moved on any of the sampled steps (three at least), though there was a
         finite gradient other than zero and the step was not skipped: a learning rate of zero, an
         update below the resolution of the type, or an optimizer whose step changes nothing. Where a
-        schedule begins at zero, its first epoch is waited for.
+        schedule begins at zero, its first epoch is waited for. Or no optimizer step was seen in the
+        whole run, though backward ran on many batches, and the weights are what they were.
 
     Why it matters:
         Nothing is learned, while everything looks as if it were running.
@@ -52,7 +56,15 @@ class WeightsUnchanged(Rule):
 
     code: ClassVar[str] = "LP412"
     name: ClassVar[str] = "weights-unchanged"
-    requires: ClassVar = (UPDATE_RATIOS, GRADIENT_NORM, LEARNING_RATES, SKIPPED_STEPS)
+    requires: ClassVar = (
+        UPDATE_RATIOS,
+        GRADIENT_NORM,
+        LEARNING_RATES,
+        SKIPPED_STEPS,
+        INITIAL_NORMS,
+        PARAMETER_NORMS,
+        UNANSWERED_BACKWARDS,
+    )
     explains: ClassVar = (
         "LP104",
         "LP306",
@@ -68,9 +80,12 @@ class WeightsUnchanged(Rule):
     why: ClassVar[str] = "the gradients are computed, and nothing is made of them"
 
     minimum_rows: int = 3
+    minimum_backwards: int = 16
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where no parameter ever moved, though it should have."""
+        if history.step == 0:
+            return self._never_stepped(history)
         updates = history[UPDATE_RATIOS]
         rows = updates.where(np.isin(updates.steps, _steps_that_should_move(history)))
         if len(rows) < self.minimum_rows or not np.isfinite(updates.values).any():
@@ -89,6 +104,25 @@ class WeightsUnchanged(Rule):
             + (f": the learning rate is {rate:.3g}" if np.isfinite(rate) else ""),
             evidence=(Evidence("largest update over the weights", 0.0, 0.0),),
             fix=_fix(zero, scheduled=bool(history.profile.schedulers)),
+        )
+
+    def _never_stepped(self, history: History) -> Finding | None:
+        """Return the fault where a whole run went by without a step."""
+        ran = history[UNANSWERED_BACKWARDS].last
+        first, last = history[INITIAL_NORMS], history[PARAMETER_NORMS]
+        if not ran >= self.minimum_backwards or not len(first) or first.labels != last.labels:
+            return None
+        if not np.array_equal(first.last_row, last.last_row, equal_nan=True):
+            return None
+        return self.finding(
+            history,
+            1.0,
+            f"backward ran {ran:.0f} times, and no optimizer made a step: the weights are what "
+            "they were",
+            evidence=(Evidence("optimizer steps", 0.0, 1.0),),
+            fix="call self.optimizers().step() after self.manual_backward(loss), and zero_grad() "
+            "before it",
+            step=0,
         )
 
 

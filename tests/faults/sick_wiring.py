@@ -318,3 +318,21 @@ def only_biases_are_optimized() -> Training:
             return torch.optim.Adam([p for name, p in named if "bias" in name], lr=1e-3)
 
     return Training(Net(), _digits()[0], None, {"max_epochs": 6})
+
+
+@program("LP412")
+def nobody_steps() -> Training:
+    """Manual optimization: backward, and the step is forgotten."""
+
+    class Net(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.optimizers().zero_grad()
+            loss = super().training_step(batch, batch_idx)
+            self.manual_backward(loss)
+            return loss
+
+    return Training(Net(), _digits()[0], None, {"max_epochs": 4})

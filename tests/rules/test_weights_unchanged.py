@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.nn.functional import cross_entropy
 
+from lightning_plateau.callback import PlateauCallback
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Profile, SchedulerFact
 from lightning_plateau.core.signal import (
@@ -14,6 +17,7 @@ from lightning_plateau.core.signal import (
 )
 from lightning_plateau.rules.weights_unchanged import WeightsUnchanged
 from lightning_plateau.testing import history
+from tests.digits import Digits, loader, trainer
 
 RULE = WeightsUnchanged()
 NAN, INF = float("nan"), float("inf")
@@ -88,3 +92,28 @@ def test_a_schedule_that_begins_at_zero_gets_an_epoch() -> None:
     later = RULE.check(run([0.0] * 5, profile=SCHEDULED, epoch_ends=[3]))
     assert later is not None
     assert not later.certain
+
+
+class Stepless(Digits):
+    """Manual optimization whose optimizer never steps, or steps where Lightning does not see it."""
+
+    def __init__(self, steps: bool) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.steps = steps
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers().optimizer
+        optimizer.zero_grad()
+        self.manual_backward(cross_entropy(self(batch[0]), batch[1]))
+        if self.steps:
+            optimizer.step()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("steps", [False, True])
+def test_no_step_in_a_whole_run(steps: bool, tmp_path: Path) -> None:
+    callback = PlateauCallback(policy="observe", dirpath=str(tmp_path))
+    trainer(callback, max_epochs=2).fit(Stepless(steps), loader(512))
+    found = [finding for finding in callback.findings if finding.code == "LP412"]
+    assert [finding.certain for finding in found] == ([] if steps else [True])
