@@ -436,6 +436,7 @@ class PlateauCallback(Callback):
             self._current = self._diagnose(watch, trainer if together else None)
         if ended:
             return
+        watch.inquiry.has_news = False
         may_ask = not (treatment.on_trial or finished)
         asked = may_ask and watch.inquiry.consider(self._history, self._current)
         if not asked:  # what is measured next may change what is to be treated

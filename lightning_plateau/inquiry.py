@@ -38,7 +38,8 @@ class Inquiry:
         budget: What all of them may take together.
 
     Attributes:
-        has_news: Whether something was measured that no diagnosis has seen yet.
+        has_news: Whether something was measured that no diagnosis has seen yet; who diagnoses
+            clears it.
     """
 
     def __init__(
@@ -81,7 +82,6 @@ class Inquiry:
             history: What was recorded so far.
             findings: What is wrong now, the most probable cause first.
         """
-        self.has_news = False
         if self._wanted is None and self._checking:
             self._wanted = self._next_of_check(history)
         if self._wanted is None and self._when != "never":
