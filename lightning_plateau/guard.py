@@ -75,6 +75,9 @@ class GuardSettings:
         return self.skip_non_finite or self.replace_non_finite
 
 
+_CLIPPING = "configure_gradient_clipping"
+
+
 class Guard:
     """Skips non-finite steps and clips gradients; what it costs is one look at the norms.
 
@@ -91,24 +94,29 @@ class Guard:
 
     def __init__(self, module: nn.Module, settings: GuardSettings | None = None) -> None:
         self.settings = settings or GuardSettings()
+        self._module = module
         self._statistics = RunningStatistics(module)
         self._stepped: list[tuple[OptimizerAdapter, Tensor | bool]] = []
         self._first_step: list[tuple[OptimizerAdapter, Tensor]] = []
         self._begun: set[int] = set()
         self._forced: dict[int, Tensor] = {}
         self._hooks: dict[int, RemovableHandle] = {}
+        self._clipping: tuple[Any] | None = None
 
     def before_batch(self, first_of_window: bool) -> None:
         """Remember the running statistics, at the first micro-batch of an accumulation window."""
         if self.settings.keeps_statistics and first_of_window:
             self._statistics.save()
 
-    def before_step(self, adapter: OptimizerAdapter, norms: Tensor | None) -> None:
+    def before_step(
+        self, adapter: OptimizerAdapter, norms: Tensor | None, *, clipped_next: bool = False
+    ) -> None:
         """Decide on the step that ``adapter``'s optimizer is about to make.
 
         Args:
             adapter: The optimizer.
             norms: Unscaled L2 norms of its gradients, ``[k]`` on the device; None without any.
+            clipped_next: Whether Lightning is about to let the module clip them.
         """
         settings = self.settings
         if norms is None or not settings.watches_steps:
@@ -119,9 +127,9 @@ class Guard:
             if adapter.fused or not (norms.device.type == "cpu" or settings.wait_for_device):
                 self._decide_on_device(adapter, norms)
             else:
-                self._decide_on_host(adapter, norms)
+                self._decide_on_host(adapter, norms, clipped_next)
 
-    def _decide_on_host(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
+    def _decide_on_host(self, adapter: OptimizerAdapter, norms: Tensor, clipped_next: bool) -> None:
         # `numpy()` shares the memory of a CPU tensor; `cpu()` is what waits for an accelerator.
         values = (norms if norms.device.type == "cpu" else norms.cpu()).numpy()
         settings = self.settings
@@ -130,7 +138,7 @@ class Guard:
                 adapter.replace_non_finite()
                 self._statistics.restore()
             elif settings.skip_non_finite and adapter.obstacle("skip") is None:
-                adapter.drop_gradients()
+                self._drop(adapter, clipped_next)
                 self._stepped.append((adapter, True))
             return
         if settings.scales_gradients:
@@ -139,6 +147,34 @@ class Guard:
                 adapter.scale_gradients(factors)
         if settings.clip_value is not None:
             adapter.clip_elements(settings.clip_value)
+
+    def _drop(self, adapter: OptimizerAdapter, clipped_next: bool) -> None:
+        """Take the gradients away; where they would be clipped first, in place of that.
+
+        Other hooks that look at gradients are still to come, and clipping by value fails where
+        there are none.
+        """
+        if not clipped_next:
+            adapter.drop_gradients()
+            return
+
+        def drop_in_place_of_clipping(*_: Any, **__: Any) -> None:
+            self._let_clip()
+            adapter.drop_gradients()
+
+        held = vars(self._module)
+        self._clipping = (held.get(_CLIPPING),)
+        held[_CLIPPING] = drop_in_place_of_clipping
+
+    def _let_clip(self) -> None:
+        """Let the module clip as before."""
+        if self._clipping is None:
+            return
+        [own], self._clipping = self._clipping, None
+        held = vars(self._module)
+        del held[_CLIPPING]
+        if own is not None:
+            held[_CLIPPING] = own
 
     def _decide_on_device(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
         finite = torch.isfinite(norms).all()
@@ -220,7 +256,8 @@ class Guard:
         self._first_step.clear()
 
     def close(self) -> None:
-        """Take everything off the optimizers that was put on them."""
+        """Take everything off optimizers and module that was put on them."""
+        self._let_clip()
         for adapter, _ in self._stepped:
             if adapter.scaler is None:
                 vars(adapter.optimizer).pop("found_inf", None)

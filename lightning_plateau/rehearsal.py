@@ -76,7 +76,8 @@ def rehearse(run: Run, batches: Sequence[Any], steps: int) -> list[float]:
         loss.mean().backward()  # type: ignore[no-untyped-call]
         present = [p.grad for p in adapter.parameters if p.grad is not None]
         if present:
-            run.guard.before_step(adapter, torch.stack(tensor_norms(present)))
+            norms = torch.stack(tensor_norms(present))
+            run.guard.before_step(adapter, norms, clipped_next=True)
         trainer = run.trainer
         module.configure_gradient_clipping(
             adapter.optimizer,

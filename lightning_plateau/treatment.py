@@ -112,7 +112,7 @@ class Treatment:
 
     def before_step(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
         """See ``Guard.before_step``."""
-        self._run.guard.before_step(adapter, norms)
+        self._run.guard.before_step(adapter, norms, clipped_next=not adapter.manual)
 
     def after_step(self) -> Tensor | bool:
         """See ``Guard.after_step``."""

@@ -263,3 +263,19 @@ def test_settings_survive_a_checkpoint() -> None:
 def test_a_limit_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"clip_norm must be a positive finite number, but is 0"):
         GuardSettings(clip_norm=0.0)
+
+
+class Reading(Regressor):
+    """Reads every gradient before the step, as people write it to log norms."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.seen = [float(p.grad.norm()) for p in self.parameters()]
+
+
+def test_a_skipped_step_does_not_take_gradients_from_other_hooks() -> None:
+    guarding = Guarding(GuardSettings(skip_non_finite=True))
+    settings = {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"}
+    trainer = fit(Reading(partial(Adam, lr=0.01)), batches(6, poison=2), guarding, **settings)
+    assert guarding.skipped == [False, False, True, False, False, False]
+    assert all(torch.isfinite(tensor).all() for tensor in state_of(trainer).values())
+    assert "configure_gradient_clipping" not in vars(trainer.lightning_module)

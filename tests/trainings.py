@@ -86,7 +86,7 @@ class Guarding(Callback):
         if adapter.gradient_scale is not None:
             norms = norms / adapter.gradient_scale
         self.norms.append(float(norms.norm()))
-        self.guard.before_step(adapter, norms)
+        self.guard.before_step(adapter, norms, clipped_next=not adapter.manual)
         self.window_open = False
 
     def on_train_batch_end(self, *_: Any) -> None:

@@ -54,6 +54,8 @@ def replicate(
             if "_orig_mod" in part._modules:
                 memo[id(part)] = copy.deepcopy(part._modules["_orig_mod"], memo)
         made, stepped = copy.deepcopy((module, list(optimizers)), memo)
+        for old, new in zip(optimizers, stepped, strict=True):
+            _complete(new, old, memo)
         _rebind(made, memo)
     except Exception as error:
         kind = type(error).__name__
@@ -64,6 +66,13 @@ def replicate(
     made.__dict__["_compiled_call_impl"] = None
     made.trainer = trainer  # type: ignore[assignment]
     return made, stepped
+
+
+def _complete(copied: Optimizer, original: Optimizer, memo: Memo) -> None:
+    """Copy what torch leaves out when an optimizer is copied: LBFGS keeps its parameters there."""
+    for name, value in vars(original).items():
+        if name not in vars(copied) and not callable(value):
+            copied.__dict__[name] = copy.deepcopy(value, memo)
 
 
 MOST_ITEMS = 10_000

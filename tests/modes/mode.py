@@ -1,0 +1,152 @@
+"""One row of the table: a way to train, and what cannot be done in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from lightning_plateau.framework import PACKAGE
+from tests.modes import programs
+from tests.modes.programs import Net, batches
+
+CAPABILITIES = (
+    "record", "skip", "clip", "learning rate", "roll back", "switch", "experiments", "resume",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to train.
+
+    Attributes:
+        name: What it is called in the documentation.
+        module: Makes the module.
+        settings: Makes what is passed to the Trainer besides.
+        company: Makes the callbacks beside ours.
+        data: Makes the loader of training from a dataset.
+        validations: Loaders of validation.
+        before: What is done with Trainer, module and loader before ``fit``.
+        limits: By capability the reason why it is refused, or what part of it is missing.
+        slow: Whether a training takes more than a second.
+    """
+
+    name: str
+    module: Callable[[], Net] = Net
+    settings: Callable[[], Mapping[str, Any]] = dict
+    company: Callable[[], Sequence[Any]] = tuple
+    data: Callable[[Any], Any] = batches
+    validations: int = 1
+    before: Callable[[Any, Any, Any], object] | None = None
+    limits: Mapping[str, str] = field(default_factory=dict)
+    slow: bool = False
+
+
+def lightning(module: str, name: str) -> Any:
+    """Return a name of the Lightning in use."""
+    return getattr(__import__(f"{PACKAGE}.{module}", fromlist=[name]), name)
+
+
+def beside(name: str, *arguments: Any, **settings: Any) -> Callable[[], list[Any]]:
+    return lambda: [lightning("callbacks", name)(*arguments, **settings)]
+
+
+def scaled() -> dict[str, Any]:
+    """Return half precision with a gradient scaler; on the CPU Lightning itself uses none."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    return {"plugins": [lightning("plugins", "MixedPrecision")("16-mixed", "cpu", scaler)]}
+
+
+def find_learning_rate(trainer: Any, module: Any, loader: Any) -> None:
+    tuner = lightning("tuner", "Tuner")(trainer)
+    tuner.lr_find(module, loader, num_training=5, min_lr=1e-3, max_lr=1e-1)
+
+
+def plain(**settings: Any) -> Callable[[], Mapping[str, Any]]:
+    return partial(dict, settings)
+
+
+MANUAL = "you step the optimizer yourself, and may hold on to it"
+TWO = "there are 2 optimizers, which are tuned to each other"
+BAREBONES = {"barebones": True, "enable_checkpointing": None, "logger": None}
+
+MODES = (
+    Mode("32-true"),
+    Mode("bf16-mixed", settings=plain(precision="bf16-mixed")),
+    Mode("16-mixed with a gradient scaler", settings=scaled),
+    Mode("16-mixed with a gradient scaler, fused optimizer", programs.Fused, scaled),
+    Mode("bf16-true", settings=plain(precision="bf16-true")),
+    Mode("fused optimizer", programs.Fused),
+    Mode("learning-rate schedule by steps", programs.Scheduled),
+    Mode("several parameter groups", programs.Grouped),
+    Mode("gradient accumulation", settings=plain(accumulate_grad_batches=2, max_epochs=4)),
+    Mode(
+        "gradient accumulation that changes",
+        company=beside("GradientAccumulationScheduler", {0: 1, 1: 3}),
+        settings=plain(max_epochs=3),
+    ),
+    Mode(
+        "gradient_clip_val by norm",
+        settings=plain(gradient_clip_val=0.5),
+        limits={"clip": "gradient_clip_val is set to 0.5"},
+    ),
+    Mode(
+        "gradient_clip_val by value",
+        settings=plain(gradient_clip_val=0.5, gradient_clip_algorithm="value"),
+        limits={"clip": "gradient_clip_val is set to 0.5"},
+    ),
+    Mode("manual optimization", programs.Manual, limits={"switch": MANUAL}),
+    Mode(
+        "manual optimization, two optimizers",
+        programs.TwoOptimizers,
+        limits={"switch": TWO, "experiments": "the module has 2 optimizers"},
+    ),
+    Mode(
+        "LBFGS",
+        programs.Lbfgs,
+        limits={
+            "skip": "LBFGS evaluates its closure several times a step",
+            "clip": "LBFGS evaluates its closure several times a step",
+            "switch": "LBFGS is none of sgd, adam, adamw, rmsprop, adagrad",
+        },
+    ),
+    Mode(
+        "sparse gradients",
+        programs.Sparse,
+        limits={"switch": TWO, "experiments": "the module has 2 optimizers"},
+    ),
+    Mode("tied weights", programs.Tied),
+    Mode("frozen layers", programs.Frozen),
+    Mode("complex parameters", programs.Complex),
+    Mode("gradient checkpointing", programs.Checkpointed),
+    Mode(
+        "torch.compile of a submodule",
+        programs.Compiled,
+        limits={"record": "compiled modules are not taped: activations are not watched"},
+        slow=True,
+    ),
+    Mode(
+        "StochasticWeightAveraging beside it",
+        company=beside("StochasticWeightAveraging", 1e-3, swa_epoch_start=2, annealing_epochs=1),
+        settings=plain(max_epochs=3),
+        limits={
+            "learning rate": "StochasticWeightAveraging sets the rates itself from its own epoch on"
+        },
+    ),
+    Mode("WeightAveraging beside it", company=beside("WeightAveraging")),
+    Mode("EarlyStopping beside it", company=beside("EarlyStopping", "val_loss", patience=3)),
+    Mode("IterableDataset without a length", data=lambda d: batches(programs.Stream(d))),
+    Mode("CombinedLoader, dictionaries", data=programs.as_dictionary),
+    Mode("dataclasses for batches", data=programs.as_dataclass),
+    Mode("no validation", validations=0),
+    Mode("several validation loaders", programs.TwoValidations, validations=2),
+    Mode("val_check_interval", settings=plain(val_check_interval=2)),
+    Mode("overfit_batches", settings=plain(overfit_batches=2, max_epochs=5)),
+    Mode("limit_train_batches", settings=plain(limit_train_batches=4, max_epochs=3)),
+    Mode("fast_dev_run", settings=plain(fast_dev_run=6)),
+    Mode("barebones", settings=plain(**BAREBONES)),
+    Mode("Tuner.lr_find before fit", before=find_learning_rate),
+)
