@@ -11,18 +11,20 @@ from lightning_plateau.core.signal import GRADIENT_NORM, LOSS
 
 GROWTH = 1.2
 YOUNG = 6
+FIRST_STEPS = 500
 LONGEST = 20
 SPIKE = 4.0
 
 
 @dataclass(frozen=True)
 class Cadence:
-    """Decides after a drain whether to ask the rules; a function of what was recorded alone.
+    """Decides after a drain whether to ask the rules, by what was recorded.
 
     Asking all rules takes tens of milliseconds, whatever a step takes. The first six drains are
     diagnosed, then each time the run has grown by a fifth, and at least one drain in twenty. A
     block that holds a value which is not finite, or a loss or gradient norm far beyond the earlier
-    ones, is diagnosed at once. Every rank, and a resumed run, decides alike.
+    ones, is diagnosed at once. Where a step takes less than the rules do, diagnoses that only the
+    growth asks for may be spared (see ``Economy``), after the first 500 steps.
 
     Attributes:
         every_n_steps: Optimizer steps between drains.
@@ -37,20 +39,33 @@ class Cadence:
 
     every_n_steps: int
 
-    def due(self, history: History, since: int = 0) -> bool:
+    def due(self, history: History, since: int = 0, *, spared: bool = False) -> bool:
         """Whether to diagnose ``history``, which a drain has just brought up to date.
 
         Args:
             history: What was recorded.
             since: Step at which the run was treated last: from there on it is young again.
+            spared: Whether a diagnosis is left out that only the growth of the run asks for.
         """
-        drains = max(1, (history.step - since) // self.every_n_steps)
+        drains = self._drains(history.step, since)
+        grown = _generation(drains) != _generation(drains - 1)
         return (
             drains <= YOUNG
             or drains % LONGEST == 0
-            or _generation(drains) != _generation(drains - 1)
+            or (grown and not spared)
             or any(self._alarming(history[signal]) for signal in (LOSS, GRADIENT_NORM))
         )
+
+    def bound(self, step: int, since: int = 0) -> bool:
+        """Whether the run is looked at closely at ``step`` whatever it costs.
+
+        So it is in its first 500 steps and six drains, and at one drain in twenty.
+        """
+        drains = self._drains(step, since)
+        return drains <= YOUNG or step - since <= FIRST_STEPS or drains % LONGEST == 0
+
+    def _drains(self, step: int, since: int) -> int:
+        return max(1, (step - since) // self.every_n_steps)
 
     def _alarming(self, series: Series) -> bool:
         """Whether the last block is not finite, or lies far outside of what came before it."""

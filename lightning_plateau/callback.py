@@ -18,6 +18,7 @@ from lightning_plateau.core.journal import Journal, Note
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.diagnosis import diagnose, diagnose_since, select_rules
+from lightning_plateau.economy import Economy
 from lightning_plateau.experiments.experiment import described
 from lightning_plateau.framework import Callback, LightningModule, Trainer
 from lightning_plateau.inquiry import Check, Inquiry, When
@@ -132,6 +133,7 @@ class PlateauCallback(Callback):
         self._when, self._check = experiments, check
         self._announcer = Announcer(quiet=quiet)
         self._cadence = Cadence(every_n_steps)
+        self._economy = Economy()
         self._ledger = Ledger(frozenset(rule.code for rule in self._rules if rule.symptom))
         self._watch: Watch | None = None
         self._validation = ValidationLoss()
@@ -203,7 +205,7 @@ class PlateauCallback(Callback):
         taped = not _compiled(module)
         profile = _profile(trainer, module, adapters)
         every_n_steps = self._policy.looks_every(self._every_n_steps, profile.planned_steps)
-        self._cadence = Cadence(every_n_steps)
+        self._cadence, self._economy = Cadence(every_n_steps), Economy()
         recorder = Recorder(
             module,
             [adapter.parameters for adapter in adapters],
@@ -261,6 +263,7 @@ class PlateauCallback(Callback):
         self._experiment(self._watch, batch)
         recorder, first = self._watch.recorder, not self._window_open
         self._window_open = True
+        self._economy.begin_step()
         self._watch.treatment.before_batch(first)
         look = self._first_look if recorder.clock == 0 and first else None
         recorder.begin_batch(batch, first_of_window=first, before_first_loss=look)
@@ -324,6 +327,7 @@ class PlateauCallback(Callback):
         if recorder.profile.unshaped:
             recorder.profile = _profile(trainer, pl_module, adapt(trainer))
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        closely = recorder.sampled_now
         closed = recorder.end_batch(
             loss=loss if isinstance(loss, Tensor) else None,
             learning_rates=treatment.learning_rates(closely=recorder.sampled_now),
@@ -338,8 +342,11 @@ class PlateauCallback(Callback):
             treatment.step = recorder.clock
             treatment.note_batch(batch)
             if recorder.due or self._watch.inquiry.has_news:
+                closely = True
+                recorder.spared = self._spared(self._watch, trainer)
                 with treatment.given(batch):
                     self._consider(self._watch, trainer)
+        self._economy.end_step(closely=closely)
 
     # -- validation and epochs ------------------------------------------------------------------
 
@@ -428,7 +435,7 @@ class PlateauCallback(Callback):
         if self._feed is not None and not ended:
             self._feed_loggers(self._feed.update)
         at_once = finished or ended or treatment.on_trial or watch.inquiry.has_news
-        if not (at_once or self._due(treatment)):
+        if not (at_once or self._due(watch)):
             return
         self._current = self._diagnose(watch, trainer if together else None)
         self._tell(self._ledger.update(self._current, treatment.treated_codes))
@@ -442,8 +449,19 @@ class PlateauCallback(Callback):
         if not asked:  # what is measured next may change what is to be treated
             treatment.consider(self._history, self._current)
 
-    def _due(self, treatment: Treatment) -> bool:
-        return self._cadence.due(self._history, treatment.episode_step)
+    def _spared(self, watch: Watch, trainer: Trainer) -> bool:
+        """Whether close looks cost too much to take one now; the same on every rank."""
+        since = watch.treatment.episode_step
+        if watch.treatment.on_trial or self._cadence.bound(watch.recorder.clock, since):
+            return False
+        affordable = self._economy.affordable()
+        if trainer.world_size > 1:
+            affordable = trainer.strategy.broadcast(affordable)
+        return not affordable
+
+    def _due(self, watch: Watch) -> bool:
+        since = watch.treatment.episode_step
+        return self._cadence.due(self._history, since, spared=watch.recorder.spared)
 
     def _diagnose(self, watch: Watch, trainer: Trainer | None) -> tuple[Finding, ...]:
         """Diagnose the run as it is since its last treatment; rank zero speaks for all."""

@@ -88,6 +88,10 @@ class Recorder:
         tags: Tags of the signals that somebody needs; None records all.
         tape: Whether the forward pass may be recorded; False for compiled modules.
 
+    Attributes:
+        clock: Optimizer steps made.
+        spared: Whether the next sample that only the cadence asks for is left out.
+
     Raises:
         ValueError: If ``every_n_steps`` is not positive.
     """
@@ -108,6 +112,7 @@ class Recorder:
         self.every_n_steps = every_n_steps
         self.profile = Profile()
         self.failure: Exception | None = None
+        self.spared = False
         self._module = module
         self._tags = tags
         self._tape_allowed = tape
@@ -144,7 +149,7 @@ class Recorder:
     def sampled_now(self) -> bool:
         """Whether the step under way is one that is looked at closely."""
         return (
-            self.clock % self.every_n_steps == 0
+            (self.clock % self.every_n_steps == 0 and not self.spared)
             or self.clock in EARLY_SAMPLES
             or self.clock < self._alert_until
         )
@@ -593,6 +598,7 @@ class Recorder:
         return {
             "version": STATE_VERSION,
             "clock": self.clock,
+            "spared": self.spared,
             "series": self._store.state_dict(),
             "tapes": json.dumps(to_plain(self._tapes)),
             "epoch_ends": list(self._epoch_ends),
@@ -613,6 +619,7 @@ class Recorder:
                 f"this version of lightning_plateau reads up to {STATE_VERSION}: upgrade it"
             )
         self.clock = state["clock"]
+        self.spared = state.get("spared", False)
         self._census.load_state_dict(state["census"])
         for optimizer, waiting in zip(self._optimizers, state["agreement"], strict=False):
             optimizer.agreement.load_state_dict(waiting)

@@ -102,6 +102,7 @@ class LearningRateTooHigh(Rule):
         "LP414",
         "LP501",
         "LP502",
+        "LP602",
         "LP605",
         "LP707",
         "LP802",
