@@ -128,7 +128,7 @@ def diagnose_since(
         rules: The rules to ask; by default all.
     """
     whole = diagnose(history, rules)
-    if step == 0:
+    if step == 0 or not whole:
         return whole
     codes = {finding.code for finding in whole}
     return tuple(f for f in diagnose(history.since(step), rules) if f.code in codes)

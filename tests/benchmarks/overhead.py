@@ -33,6 +33,7 @@ from tests.benchmarks.monitors import MONITORS, Monitor
 from tests.benchmarks.workloads import WORKLOADS, Workload
 
 WARM_UP = 0.2
+STEPS_TO_COUNT = 40
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "overhead.md"
 MARKS = "<!-- measured: begin -->", "<!-- measured: end -->"
 READS = ("_local_scalar_dense", "is_nonzero", "equal", "item")
@@ -91,12 +92,30 @@ class HostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Readings(Callback):
+    """Notes after each step how many values were read so far.
+
+    Args:
+        reads: The counter.
+    """
+
+    def __init__(self, reads: HostReads) -> None:
+        self.reads = reads
+        self.counts: list[int] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Note the count."""
+        self.counts.append(self.reads.count)
+
+
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def train(workload: Workload, monitor: Monitor, steps: int) -> Cost:
+def train(
+    workload: Workload, monitor: Monitor, steps: int, others: Sequence[Callback] = ()
+) -> Cost:
     """Train once under ``monitor``; return the cost of a step after the warm-up."""
     watch = Stopwatch(int(WARM_UP * steps))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -109,7 +128,7 @@ def train(workload: Workload, monitor: Monitor, steps: int) -> Cost:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[*monitor.callbacks(folder), watch],
+            callbacks=[*monitor.callbacks(folder), *others, watch],
             **monitor.settings,
         )
         trainer.fit(workload.module(), workload.loader(steps))
@@ -117,16 +136,14 @@ def train(workload: Workload, monitor: Monitor, steps: int) -> Cost:
 
 
 def host_reads(workload: Workload, monitor: Monitor) -> float:
-    """Return how many values a step reads on the host, beyond what the bare Trainer reads."""
-    few, more = 21, 31  # no drain and no sample lies between the two
-
-    def count(monitor: Monitor, steps: int) -> int:
-        with HostReads() as reads:
-            train(workload, monitor, steps)
-        return reads.count
+    """Return how many values an ordinary step reads on the host, beyond the bare Trainer's."""
 
     def of_a_step(monitor: Monitor) -> float:
-        return (count(monitor, more) - count(monitor, few)) / (more - few)
+        reads = HostReads()
+        readings = Readings(reads)
+        with reads:
+            train(workload, monitor, STEPS_TO_COUNT, [readings])
+        return float(np.median(np.diff(readings.counts)))
 
     return of_a_step(monitor) - of_a_step(MONITORS[0])
 

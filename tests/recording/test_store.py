@@ -88,6 +88,17 @@ def test_memory_is_bounded_however_long_the_run(small: int) -> None:
     assert series["test/wide"].steps[-1] == series["test/scalar"].steps[-1]
 
 
+def test_a_million_steps_are_kept_in_bounds() -> None:
+    store, names = Store(), tuple(f"layer.{n}" for n in range(64))
+    for start in range(0, 10**6, 1000):
+        steps = np.arange(start, start + 1000)
+        store.append(SCALAR, steps, np.ones(1000))
+        store.append(WIDE, steps, np.ones((1000, 64)), names)
+    held = [column._values.nbytes for column in store._columns.values()]
+    assert max(held) <= 2 * 8 * store_module.LARGEST
+    assert store.series()[SCALAR.tag].steps[-1] == 10**6 - 1
+
+
 def test_thinning_spares_the_series_taken_before(small: int) -> None:
     store = Store()
     append(store, *range(small))
