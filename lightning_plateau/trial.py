@@ -16,7 +16,7 @@ from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.profile import Value
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.remedy import Change, Intervention, Outcome, Remedy, Safety, Verdict
-from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 from lightning_plateau.core.statistics import noise, theil_sen
 from lightning_plateau.remedies import by_name
 from lightning_plateau.run import Run
@@ -139,7 +139,10 @@ class Comparison:
 
     def verdict(self, remedy: Remedy, code: str, *, still_found: bool) -> tuple[Verdict, str]:
         """Return how the trial ends, and one sentence that says why."""
-        change = f"the loss went from {self.before.loss:.4g} to {self.after.loss:.4g}"
+        watched = "the validation loss" if remedy.watched == VALIDATION_LOSS else "the loss"
+        change = f"{watched} went from {self.before.loss:.4g} to {self.after.loss:.4g}"
+        if self.better and self._rise > 0:
+            change += ", less than it would have risen"
         if not self.after.is_finite:
             share = 100 * (1 - self.after.finite)
             return Verdict.REVERTED, f"the loss is not finite in {share:.0f} % of the steps"

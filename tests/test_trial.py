@@ -18,6 +18,7 @@ from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
 from lightning_plateau.remedies.reinitialize import Reinitialize
 from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.remedies.skip_step import SkipStep
+from lightning_plateau.remedies.weight_decay import WeightDecay
 from lightning_plateau.run import Run
 from lightning_plateau.testing import history
 from lightning_plateau.trial import Comparison, Level, Trial
@@ -285,3 +286,13 @@ def test_fresh_weights_that_are_kept_are_the_new_beginning() -> None:
     assert run.snapshots.good == ()
     run.snapshots.initial.restore(run)
     assert_equal(state_of(run.trainer), fresh)
+
+
+def test_a_loss_that_rises_less_than_it_would_have_is_said_to() -> None:
+    decay = WeightDecay()
+    slower = Comparison(Level(1.1, 0.01, 1.0), Level(1.5, 0.01, 1.0), drift=0.8)
+    verdict, reason = slower.verdict(decay, "LP801", still_found=True)
+    assert verdict is Verdict.KEPT
+    assert reason.endswith(
+        "the validation loss went from 1.1 to 1.5, less than it would have risen"
+    )

@@ -46,22 +46,25 @@ def counted(count: int, noun: str) -> str:
 
 
 def change(before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
-    """Write what changed, ``name before → after``.
+    """Write what changed, ``name before → after``; many that changed alike are counted.
 
     Example:
         >>> change({"learning_rate": 1.0}, {"learning_rate": 0.5, "skipped": 3})
         'learning_rate 1 → 0.5, skipped 3'
+        >>> layers = [f"net.{place}" for place in range(4)]
+        >>> change(dict.fromkeys(layers, "Tanh"), dict.fromkeys(layers, "ELU"))
+        'net.0 and 3 more Tanh → ELU'
     """
-    parts = []
+    changed: dict[str, list[str]] = {}
     for name in (*before, *(name for name in after if name not in before)):
         old, new = number(before.get(name)), number(after.get(name))
-        if name not in after:
-            parts.append(f"{name} {old}")
-        elif name not in before:
-            parts.append(f"{name} {new}")
-        else:
-            parts.append(f"{name} {old} → {new}")
-    return ", ".join(parts)
+        how = old if name not in after else new if name not in before else f"{old} → {new}"
+        changed.setdefault(how, []).append(name)
+    return ", ".join(f"{name} {how}" for how, names in changed.items() for name in _counted(names))
+
+
+def _counted(names: list[str]) -> list[str]:
+    return names if len(names) <= 2 else [f"{names[0]} and {len(names) - 1} more"]
 
 
 def measured(evidence: Evidence) -> str:
