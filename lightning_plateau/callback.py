@@ -30,6 +30,7 @@ from lightning_plateau.recording.profile import Hints, take_profile
 from lightning_plateau.recording.recorder import Recorder
 from lightning_plateau.recording.tape import Draft
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
+from lightning_plateau.recording.waiting import Waiting
 from lightning_plateau.report import html
 from lightning_plateau.report.announcer import Announcer
 from lightning_plateau.report.console import width
@@ -66,6 +67,7 @@ class Watch:
     recorder: Recorder
     treatment: Treatment
     inquiry: Inquiry
+    waiting: Waiting
 
 
 class PlateauCallback(Callback):
@@ -223,7 +225,7 @@ class PlateauCallback(Callback):
         inquiry = Inquiry(run, self._when, check=self._check)
         if restored is not None:
             inquiry.load_state_dict(restored.get("inquiry", {}))
-        self._watch = Watch(recorder, treatment, inquiry)
+        self._watch = Watch(recorder, treatment, inquiry, Waiting(trainer.strategy.root_device))
         self._history = recorder.history()
         self._open_loggers(trainer, recorder.clock)
         if not taped:
@@ -260,6 +262,7 @@ class PlateauCallback(Callback):
         """Note the batch."""
         if self._watch is None:
             return
+        self._watch.waiting.batch_starts()
         self._experiment(self._watch, batch)
         recorder, first = self._watch.recorder, not self._window_open
         self._window_open = True
@@ -267,6 +270,11 @@ class PlateauCallback(Callback):
         self._watch.treatment.before_batch(first)
         look = self._first_look if recorder.clock == 0 and first else None
         recorder.begin_batch(batch, first_of_window=first, before_first_loss=look)
+
+    def _leave_out_waiting(self) -> None:
+        """Something else than the next batch comes: what it takes is no waiting."""
+        if self._watch is not None:
+            self._watch.waiting.interrupt()
 
     def _experiment(self, watch: Watch, batch: Any) -> None:
         """Make the experiment that is wanted, if any; what it measured is diagnosed with the step.
@@ -347,6 +355,7 @@ class PlateauCallback(Callback):
                 with treatment.given(batch):
                     self._consider(self._watch, trainer)
         self._economy.end_step(closely=closely)
+        self._watch.waiting.batch_ends()
 
     # -- validation and epochs ------------------------------------------------------------------
 
@@ -354,6 +363,7 @@ class PlateauCallback(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a validation."""
         self._validation.reset()
+        self._leave_out_waiting()
 
     @harmless
     def on_validation_batch_start(
@@ -399,6 +409,7 @@ class PlateauCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the end of the epoch."""
         if self._watch is not None:
+            self._leave_out_waiting()
             self._watch.recorder.end_epoch()
             if not self._watch.recorder.profile.has_validation:
                 _record_metrics(trainer, self._watch.recorder)
@@ -422,6 +433,9 @@ class PlateauCallback(Callback):
         together = trainer.world_size > 1 and not ended
         if ended or finished:
             recorder.close_unstepped()
+        if together:
+            _compare_replicas(trainer, recorder)
+        _record_waiting(watch)
         try:
             recorder.drain(
                 reduce=partial(_mean, trainer) if together else None, wait=ended or finished
@@ -573,6 +587,7 @@ class PlateauCallback(Callback):
         """Return recorder, journal, findings and treatment in plain types and tensors."""
         if self._watch is None or self.disabled:
             return {}
+        self._leave_out_waiting()
         return {
             "recorder": self._watch.recorder.state_dict(),
             "journal": self.journal.state_dict(),
@@ -612,6 +627,26 @@ def _compiled(module: nn.Module) -> bool:
 def _mean(trainer: Trainer, values: Tensor) -> Tensor:
     """Return the mean of ``values`` over the ranks."""
     return cast(Tensor, trainer.strategy.reduce(values, reduce_op="mean"))
+
+
+def _record_waiting(watch: Watch) -> None:
+    times = watch.waiting.take()
+    if times is not None and watch.recorder.wants(signal.DATA_WAIT):
+        watch.recorder.record_row(signal.DATA_WAIT, times)
+
+
+def _compare_replicas(trainer: Trainer, recorder: Recorder) -> None:
+    """Compare the ranks where each holds the whole network, and the same one at each step."""
+    kinds = {cls.__name__ for cls in type(trainer.strategy).__mro__}
+    # With local SGD replicas go their own ways from one averaging to the next.
+    averaged = getattr(trainer.strategy, "_model_averaging_period", None) is not None
+    if "DDPStrategy" in kinds and not averaged:
+        recorder.compare_replicas(partial(_largest, trainer))
+
+
+def _largest(trainer: Trainer, values: Tensor) -> Tensor:
+    """Return the elementwise maximum of ``values`` over the ranks."""
+    return cast(Tensor, trainer.strategy.reduce(values, reduce_op="max"))
 
 
 def _record_metrics(trainer: Trainer, recorder: Recorder, known: History | None = None) -> None:

@@ -104,6 +104,13 @@ UPDATE_RATIOS = Signal(
     "parameter",
     "sampled",
 )
+REPLICA_DIFFERENCES = Signal(
+    "parameter/replica_difference",
+    "by how much the L2 norm of each parameter differs between the ranks, as a share of it",
+    "",
+    "parameter",
+    "event",
+)
 BUFFER_NORMS = Signal(
     "buffer/norm", "L2 norm of each floating-point buffer", "", "buffer", "sampled"
 )
@@ -200,6 +207,13 @@ DATA_CONSTANT = Signal(
 )
 BATCH_SIZE = Signal(
     "data/batch_size", "samples of the optimizer step's last batch", cadence="sampled"
+)
+DATA_WAIT = Signal(
+    "data/wait",
+    "mean time from the end of a batch to the start of the next, and from start to start",
+    "s",
+    "condition",
+    "event",
 )
 LABEL_COUNTS = Signal(
     "data/label_count",

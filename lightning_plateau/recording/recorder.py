@@ -34,6 +34,7 @@ from lightning_plateau.recording.probes.parameters import (
     update_ratios,
 )
 from lightning_plateau.recording.profile import clean_name
+from lightning_plateau.recording.replicas import Replicas, replica_differences
 from lightning_plateau.recording.sites import activation_rows
 from lightning_plateau.recording.store import Store
 from lightning_plateau.recording.tape import Draft, TapeRecorder
@@ -125,6 +126,7 @@ class Recorder:
         ]
         self._store = Store()
         self._census = Census(self.wants)
+        self._replicas = Replicas()
         self._tapes: tuple[Tape, ...] = ()
         self._epoch_ends: list[int] = []
         self._transfer = Transfer()
@@ -494,6 +496,17 @@ class Recorder:
             [value.detach().float().mean()],
             lambda arrays: self._store.append_row(which, step, float(arrays[0])),
         )
+
+    def compare_replicas(self, largest: Callable[[Tensor], Tensor]) -> None:
+        """Compare the parameters over the ranks where it is time; to be called on every rank.
+
+        Args:
+            largest: Returns the elementwise maximum of a tensor over the ranks.
+        """
+        held = {n: p for o in self._optimizers for n, p in zip(o.names, o.parameters, strict=True)}
+        if held and self.wants(signal.REPLICA_DIFFERENCES) and self._replicas.due(self.clock):
+            differences = replica_differences(list(held.values()), largest)
+            self._sample(signal.REPLICA_DIFFERENCES, self.clock, tuple(held), differences)
 
     def observe_validation(self, batch: Any) -> None:
         """Look at a batch of the validation under way."""

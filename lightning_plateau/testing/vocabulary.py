@@ -33,6 +33,8 @@ CONDITIONS = (
     "eval",
     "halved",
     "repeated",
+    "waited",
+    "elapsed",
 )
 """Conditions of the library's own experiments."""
 KINDS = (
