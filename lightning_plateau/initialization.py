@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 GAINS = {
     "relu": math.sqrt(2.0),
@@ -50,6 +50,32 @@ def fresh_weight(shape: Sequence[int], activation: str, generator: torch.Generat
     fan_in = math.prod(shape[1:]) or 1
     deviation = GAINS.get(activation, 1.0) / math.sqrt(fan_in)
     return deviation * torch.randn(tuple(shape), generator=generator)
+
+
+def fresh_recurrence(module: nn.RNNBase, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return fresh parameters of a recurrent layer by name, on the CPU.
+
+    What is multiplied by itself at every step of the sequence is orthogonal, each gate for itself:
+    it lengthens no vector and shortens none. Inputs get weights scaled by their number, and biases
+    are zero.
+
+    Example:
+        >>> weight = fresh_recurrence(nn.GRU(4, 8), torch.Generator().manual_seed(0))
+        >>> block = weight["weight_hh_l0"][:8]
+        >>> bool(torch.allclose(block @ block.T, torch.eye(8), atol=1e-5))
+        True
+    """
+    values = {}
+    for name, parameter in module.named_parameters(recurse=False):
+        rows, columns = parameter.shape[0], parameter.shape[-1]
+        if parameter.ndim < 2:
+            values[name] = torch.zeros(parameter.shape)
+        elif name.startswith("weight_hh"):
+            blocks = torch.randn(rows // columns or 1, columns, columns, generator=generator)
+            values[name] = torch.linalg.qr(blocks)[0].flatten(0, 1)[:rows].contiguous()
+        else:
+            values[name] = fresh_weight((rows, columns), "", generator)
+    return values
 
 
 def looks_trained(weight: Tensor) -> bool:

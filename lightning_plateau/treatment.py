@@ -35,6 +35,10 @@ SLOW = frozenset({"LP405"})
 """Codes of faults that are gone only where the loss falls faster than before."""
 LAST_RESORT = frozenset({"LP401"})
 """Codes of symptoms that many causes share: for themselves they are treated later."""
+FIRST_WEIGHTS = frozenset({"LP504", "LP505", "LP706"})
+"""Codes of faults of the first weights."""
+LATER = frozenset({"LP301", "LP406"})
+"""Codes of what happens from the first step on, and cannot account for how the run began."""
 PATIENCE = 200
 """Optimizer steps that they are given, at most; else a tenth of the run."""
 NON_FINITE_CODES = ("LP102", "LP201", "LP202")
@@ -255,6 +259,8 @@ class Treatment:
         if not findings:
             return
         urgent = must_improve or self._run.worthless
+        if self._run.worthless:
+            findings = first_weights_first(findings)
         obstacles = self._obstacles()
         choice = self._choose(findings, obstacles, urgent=urgent)
         for withheld in choice.withheld:
@@ -427,6 +433,24 @@ class Treatment:
         self.episode_step = state["episode_step"]
         self._skipped = tuple(state["skipped"])
         self._withheld = {(code, remedy) for code, remedy in state["withheld"]}
+
+
+def first_weights_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings of a run that may begin again in the order in which to treat them.
+
+    Where the first weights are off scale, steps that are too long may be but what comes of it; no
+    rate and no limit mends such weights, and to begin again with better ones costs nothing.
+    """
+    later = next((i for i, f in enumerate(findings) if f.code in LATER), None)
+    if later is None:
+        return tuple(findings)
+    early = [
+        replace(f, explained_by="")
+        for f in findings[later:]
+        if f.code in FIRST_WEIGHTS and f.explained_by in ("", *LATER)
+    ]
+    codes = {finding.code for finding in early}
+    return (*findings[:later], *early, *(f for f in findings[later:] if f.code not in codes))
 
 
 def resume_optimizers(run: Run, state: Mapping[str, Any]) -> None:

@@ -30,6 +30,8 @@ LEAST_STEPS = 20
 """Steps after which a run that began again and learns nothing at all is given up, at the least."""
 ENOUGH = 0.5
 """Share by which the loss of a run that began again should fall until the end."""
+OFF_SCALE = 3.0
+"""How many times as high as that of guessing a first loss is that shows weights off scale."""
 VALIDATIONS = 3
 """Validations that are compared where it is they that tell."""
 
@@ -169,6 +171,8 @@ class Terms:
             kept only where the loss falls below that of the first step, and ends halfway where
             nothing shows that it does.
         must_improve: Whether nothing but a better loss will do, as where the fault was gone before.
+        first: The loss at the first step of a run that began again; infinite where it was not
+            finite.
     """
 
     before: Level
@@ -176,6 +180,7 @@ class Terms:
     pace: float = 0.0
     fresh: bool = False
     must_improve: bool = False
+    first: float = 0.0
 
 
 class Trial:
@@ -245,7 +250,8 @@ class Trial:
         left = {"state_of_step": run.step} if back else {}
         was, now = {**change.before, **left}, {**change.after, **back}
         made = Intervention(number, run.step, remedy.name, finding.code, was, now)
-        terms = Terms(before, probation_steps, pace, fresh, must_improve)
+        first = _first_loss(run.history) if fresh else 0.0
+        terms = Terms(before, probation_steps, pace, fresh, must_improve, first)
         trial = cls(remedy, made, change, terms, snapshot)
         if fresh and remedy.renews:
             trial._beginning = Snapshot.take(run)
@@ -268,7 +274,7 @@ class Trial:
         comparison = self._compare(history)
         still_found = any(f.code == self.intervention.code for f in findings)
         if self.terms.fresh:
-            verdict, reason = comparison.fresh_verdict
+            verdict, reason = self._fresh_verdict(comparison)
         elif self.terms.must_improve:
             verdict, reason = comparison.verdict_on_pace
         else:
@@ -276,6 +282,19 @@ class Trial:
                 self.remedy, self.intervention.code, still_found=still_found
             )
         return self._outcome(history.step, verdict, reason, comparison)
+
+    def _fresh_verdict(self, comparison: Comparison) -> tuple[Verdict, str]:
+        """Return the verdict on a run that began again.
+
+        Where the first weights were off scale, a loss no higher than that of guessing shows that
+        the new ones are not; whether they learn fast enough is another question.
+        """
+        verdict, reason = comparison.fresh_verdict
+        now, first = comparison.after, self.terms.first
+        off_scale = first > OFF_SCALE * now.loss > 0.0
+        if self.remedy.renews and off_scale and now.is_finite and not comparison.worse:
+            return Verdict.KEPT, f"begun again, the loss is {now.loss:.4g}; it began at {first:.4g}"
+        return verdict, reason
 
     def _is_over(self, history: History) -> bool:
         losses = history[LOSS].since(self.step)
@@ -390,6 +409,12 @@ class Trial:
 def _width(probation_steps: int) -> int:
     """Return over how many steps a level is taken: half a probation, the other half is settling."""
     return max(1, probation_steps // 2)
+
+
+def _first_loss(history: History) -> float:
+    losses = history[LOSS].values
+    first = float(losses[0]) if len(losses) else 0.0
+    return first if math.isfinite(first) else math.inf
 
 
 def _rows_before(history: History, remedy: Remedy, step: int, probation_steps: int) -> Any:

@@ -11,7 +11,7 @@ from torch.optim import SGD
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.remedy import Outcome, Remedy, Verdict
+from lightning_plateau.core.remedy import Change, Intervention, Outcome, Remedy, Verdict
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.remedies.clip_gradients import ClipGradients
 from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
@@ -21,7 +21,7 @@ from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.remedies.weight_decay import WeightDecay
 from lightning_plateau.run import Run
 from lightning_plateau.testing import history
-from lightning_plateau.trial import Comparison, Level, Trial
+from lightning_plateau.trial import Comparison, Level, Terms, Trial
 from tests.remedies.test_contract import forward_pass
 from tests.trainings import Guarding, Regressor, assert_equal, batches, fit, state_of
 
@@ -239,6 +239,28 @@ def test_a_run_that_began_again_in_vain_is_given_up_halfway() -> None:
     assert outcome.verdict is Verdict.REVERTED
     falling = flat * np.linspace(1.0, 0.8, len(flat))
     assert trial.judge(joined(before, falling), [SICK]) is None
+
+
+def test_weights_off_scale_are_mended_where_the_loss_is_that_of_guessing() -> None:
+    before = noisy(2.3, START, 0, 0.001)
+    run = run_at(before, step=0)
+    run.snapshots.keep(run)
+    run.step = START
+    made = Intervention(1, START, "reinitialize", SICK.code)
+    level = Level.of([2.3])
+
+    def verdict(remedy: Remedy, first: float, now: float) -> Verdict:
+        terms = Terms(level, PROBATION, fresh=True, first=first)
+        trial = Trial(remedy, made, Change(), terms)
+        outcome = trial.judge(joined(before, noisy(now, PROBATION, 1, 0.001)), [])
+        assert outcome is not None
+        return outcome.verdict
+
+    assert verdict(Reinitialize(), float("inf"), 2.3) is Verdict.KEPT
+    assert verdict(Reinitialize(), 1e6, 2.3) is Verdict.KEPT
+    assert verdict(Reinitialize(), 1e6, 2.5) is Verdict.REVERTED
+    assert verdict(Reinitialize(), 2.4, 2.3) is Verdict.REVERTED
+    assert verdict(DecayLearningRate(), 1e6, 2.3) is Verdict.REVERTED
 
 
 def test_noise_that_may_hide_a_gain_is_given_its_time() -> None:

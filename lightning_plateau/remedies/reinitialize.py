@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import nn
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.signal import ACTIVATION_DEAD
 from lightning_plateau.core.stages import Stage, stages
-from lightning_plateau.initialization import fresh_weight, looks_trained
+from lightning_plateau.initialization import fresh_recurrence, fresh_weight, looks_trained
 from lightning_plateau.rewriting import restore, rewrite
 
 SEED = 20_150_206
@@ -24,14 +25,15 @@ class Reinitialize(Remedy):
     """Give layers fresh weights of the size that their activation needs.
 
     Args:
-        layers: ``"all"`` for every linear and convolutional layer, ``"dead"`` for those that lead
-            to dead units only; None for all in a run that has learned nothing yet, and for the
-            dead ones in any other.
+        layers: ``"all"`` for every linear, convolutional and recurrent layer, ``"dead"`` for those
+            that lead to dead units only; None for all in a run that has learned nothing yet, and for
+            the dead ones in any other.
 
     What it changes:
         Weights of the chosen layers are drawn anew from a normal distribution whose standard
         deviation is gain/√fan-in; the gain is that of the activation they lead to, as on the tape
-        (√2 for rectifiers: He's initialization). Biases become zero, and what the optimizer
+        (√2 for rectifiers: He's initialization). The recurrent weights of ``nn.RNN``, ``nn.LSTM``
+        and ``nn.GRU`` become orthogonal. Biases become zero, and what the optimizer
         remembers of these parameters is cleared. The values come from a seed of their own: ranks
         stay equal, and your random numbers are not drawn from.
 
@@ -42,8 +44,8 @@ class Reinitialize(Remedy):
     Safety:
         What these layers have learned is lost; therefore it is all layers only where nothing was
         learned yet. It refuses networks whose first weights look trained, as in fine-tuning:
-        nothing of a pretrained network is overwritten. Weights that are shared, computed, frozen,
-        recurrent or embeddings are left alone.
+        nothing of a pretrained network is overwritten. Weights that are shared, computed or frozen,
+        and embeddings, are left alone.
 
     How to undo:
         It is reverted by itself where it does not help: weights and optimizer state are put back,
@@ -77,25 +79,29 @@ class Reinitialize(Remedy):
         if run.history.last_tape is None:
             return "the forward pass was not taped, so that the layers are not known"
         chosen = self._chosen(run)
-        if not chosen:
+        names = [*(stage.weight for stage in chosen), *_recurrent(run, all_layers=self._all(run))]
+        if not names:
             return "no layer has a weight of its own that may be drawn anew"
-        return pretrained(run, chosen)
+        return pretrained(run, names)
 
     def apply(self, run: Any) -> Change:
         """Draw the weights anew."""
         chosen = self._chosen(run)
-        undo = rewrite(run.module, run.adapters, fresh_values(run, chosen, {}))
-        return Change(
-            {"weights": "as they were"}, {"weights": f"fresh in {len(chosen)} layers"}, undo
-        )
+        recurrent = _recurrent(run, all_layers=self._all(run))
+        undo = rewrite(run.module, run.adapters, {**fresh_values(run, chosen, {}), **recurrent})
+        layers = len(chosen) + len({name.rpartition(".")[0] for name in recurrent})
+        return Change({"weights": "as they were"}, {"weights": f"fresh in {layers} layers"}, undo)
 
     def revert(self, run: Any, change: Change) -> None:
         """Put the weights back."""
         restore(run.module, run.adapters, change.undo)
 
+    def _all(self, run: Any) -> bool:
+        return self.layers == "all" or (self.layers is None and run.worthless)
+
     def _chosen(self, run: Any) -> list[Stage]:
         found = may_be_drawn(run)
-        if self.layers == "all" or (self.layers is None and run.worthless):
+        if self._all(run):
             return found
         dead = dead_sites(run.history)
         return [s for s in found if s.activation is not None and s.activation.site in dead]
@@ -108,6 +114,17 @@ def may_be_drawn(run: Any) -> list[Stage]:
     return [] if tape is None else [s for s in stages(tape) if s.weight in trainable]
 
 
+def _recurrent(run: Any, *, all_layers: bool) -> dict[str, torch.Tensor]:
+    """Return fresh values of all recurrent layers that are trained as a whole, by name."""
+    generator = torch.Generator().manual_seed(SEED + run.snapshots.restored)
+    values: dict[str, torch.Tensor] = {}
+    for path, module in run.module.named_modules() if all_layers else ():
+        if isinstance(module, nn.RNNBase) and all(p.requires_grad for p in module.parameters()):
+            fresh = fresh_recurrence(module, generator)
+            values |= {f"{path}.{name}" if path else name: fresh[name] for name in fresh}
+    return values
+
+
 def dead_sites(history: History) -> frozenset[str]:
     """Return the rectifiers most of whose units were dead when last looked at."""
     dead = history[ACTIVATION_DEAD]
@@ -116,13 +133,15 @@ def dead_sites(history: History) -> frozenset[str]:
     )
 
 
-def pretrained(run: Any, chosen: Sequence[Stage]) -> str | None:
+def pretrained(run: Any, names: Iterable[str]) -> str | None:
     """Return why the weights must not be overwritten: they were trained before; None otherwise."""
     first = run.snapshots.initial
     if first is None:
         return "there is no snapshot of the first weights, which may be pretrained"
     held = first.state["module"]
-    trained = [s.weight for s in chosen if s.weight in held and looks_trained(held[s.weight])]
+    trained = [
+        name for name in names if name in held and held[name].ndim > 1 and looks_trained(held[name])
+    ]
     return f"{trained[0]} looks pretrained" if trained else None
 
 

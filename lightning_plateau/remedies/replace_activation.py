@@ -94,7 +94,7 @@ class ReplaceActivation(Remedy):
             return "no hidden activation is a module of its own without parameters"
         if not run.worthless:
             return "the network has learned something with its activations"
-        return pretrained(run, may_be_drawn(run))
+        return pretrained(run, [stage.weight for stage in may_be_drawn(run)])
 
     def apply(self, run: Any) -> Change:
         """Put the new activations in place, and draw the weights anew."""

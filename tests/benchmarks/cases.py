@@ -135,7 +135,6 @@ FAULTS: dict[str, tuple[Fault, tuple[Recipe, ...]]] = {
 ZOO = {
     "raw-features": 0.9,
     "raw-pixels": 0.85,
-    "raw-tumours": 0.9,
     "ten-layers-of-sigmoids": 0.85,
     "deep-tanh-with-small-weights": 0.9,
     "recurrence-that-explodes": 0.85,

@@ -167,3 +167,26 @@ def test_new_activations_are_put_in_place_again_on_resume(tmp_path: Path) -> Non
     assert accuracy(resumed) > accuracy(module) - 0.1
     without = Sigmoids()
     trainer(max_epochs=6).fit(without, loader(1000), ckpt_path=tmp_path / "last.ckpt")
+
+
+class Recurrent(Regressor):
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(optimizer)
+        self.rnn = nn.LSTM(3, 8, batch_first=True)
+        self.rnn.weight_hh_l0.data.fill_(9.0)
+
+
+def test_recurrent_layers_get_orthogonal_weights_and_get_the_old_ones_back() -> None:
+    guarding = Guarding()
+    fit(Recurrent(partial(SGD, lr=0.0)), batches(3), guarding)
+    run = guarding.run
+    run.step = 0
+    run.snapshots.keep(run)
+    run.refresh(history(loss=[1.0] * 40, tapes=[forward_pass()]))
+    held = run.module.rnn.weight_hh_l0.detach().clone()
+    change = Reinitialize().apply(run)
+    gates = run.module.rnn.weight_hh_l0.detach().view(4, 8, 8)
+    assert torch.allclose(gates @ gates.transpose(1, 2), torch.eye(8).expand(4, 8, 8), atol=1e-5)
+    assert not run.module.rnn.bias_hh_l0.any()
+    Reinitialize().revert(run, change)
+    assert torch.equal(run.module.rnn.weight_hh_l0, held)
