@@ -26,8 +26,8 @@ class Reinitialize(Remedy):
 
     Args:
         layers: ``"all"`` for every linear, convolutional and recurrent layer, ``"dead"`` for those
-            that lead to dead units only; None for all in a run that has learned nothing yet, and for
-            the dead ones in any other.
+            that lead to dead units only; None for all in a run that has learned nothing yet, and
+            for the dead ones in any other.
 
     What it changes:
         Weights of the chosen layers are drawn anew from a normal distribution whose standard
