@@ -40,6 +40,23 @@ class Broken(Digits):
         return loss * float("nan") if self.global_rank == 1 and batch_idx == 7 else loss
 
 
+class Stuck(Digits):
+    """On one rank alone the loss says the same whatever is learned."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        return 0.0 * loss + 2.3 if self.global_rank == 1 else loss
+
+
+class Dying(Digits):
+    """One rank dies."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if self.global_rank == 1 and batch_idx == 12:
+            raise RuntimeError("only here")
+        return super().training_step(batch, batch_idx)
+
+
 def ranks(module: Digits, folder: Path, **settings: Any) -> list[Any]:
     own = Saving(dirpath=str(folder), every_n_steps=10, quiet=True, log=False, **settings)
     torch.manual_seed(1)
@@ -61,7 +78,7 @@ def test_a_replica_that_was_changed_by_hand(tmp_path: Path) -> None:
 
 @pytest.mark.distributed
 @pytest.mark.slow
-@pytest.mark.parametrize("module", [Digits, Broken])
+@pytest.mark.parametrize("module", [Digits, Broken, Stuck])
 def test_equal_replicas_stay_so(module: Any, tmp_path: Path) -> None:
     first, second = ranks(module(), tmp_path, policy="auto")
     assert first[:2] == second[:2]
@@ -70,3 +87,10 @@ def test_equal_replicas_stay_so(module: Any, tmp_path: Path) -> None:
     assert all(
         torch.equal(a, b) and a.isfinite().all() for a, b in zip(first[2], second[2], strict=True)
     )
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"only here|closed by peer"):
+        ranks(Dying(), tmp_path, policy="auto")
