@@ -60,6 +60,7 @@ class BatchTooSmallForBatchNorm(Rule):
         "LP602",
         "LP802",
         "LP803",
+        "LP807",
     )
     why: ClassVar[str] = "each sample is normalized by the noise of the few beside it"
 

@@ -83,6 +83,7 @@ class ExplodingGradients(Rule):
         "LP404",
         "LP706",
         "LP803",
+        "LP807",
     )
     remedies: ClassVar = (
         "clip-gradients",

@@ -109,6 +109,7 @@ class InputNotNormalized(Rule):
         "LP502",
         "LP706",
         "LP803",
+        "LP807",
     )
     remedies: ClassVar = ("standardize-input",)
     why: ClassVar[str] = (

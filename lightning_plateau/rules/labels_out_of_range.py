@@ -91,6 +91,7 @@ class LabelsOutOfRange(Rule):
         "LP705",
         "LP706",
         "LP803",
+        "LP807",
     )
     why: ClassVar[str] = "the loss cannot read such a label: it crashes, or has no lower bound"
 

@@ -74,6 +74,7 @@ class NonFiniteInput(Rule):
         "LP404",
         "LP605",
         "LP803",
+        "LP807",
     )
     remedies: ClassVar = ("skip-step",)
     why: ClassVar[str] = "one NaN in one sample makes the loss and every gradient NaN"

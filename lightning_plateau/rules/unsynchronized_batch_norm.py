@@ -52,7 +52,17 @@ class UnsynchronizedBatchNorm(Rule):
     name: ClassVar[str] = "unsynchronized-batch-norm"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (BATCH_SIZE,)
-    explains: ClassVar = ("LP306", "LP401", "LP403", "LP404", "LP405", "LP601", "LP602", "LP802")
+    explains: ClassVar = (
+        "LP306",
+        "LP401",
+        "LP403",
+        "LP404",
+        "LP405",
+        "LP601",
+        "LP602",
+        "LP802",
+        "LP807",
+    )
     why: ClassVar[str] = "gradients are averaged over the devices, statistics are not"
 
     least_samples: float = 16.0
