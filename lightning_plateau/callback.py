@@ -430,7 +430,7 @@ class PlateauCallback(Callback):
     ) -> None:
         """Drain, diagnose and, while training goes on, treat; the same on every rank."""
         recorder, treatment = watch.recorder, watch.treatment
-        together = trainer.world_size > 1 and not ended
+        together = trainer.world_size > 1 and (finished or not ended)
         if ended or finished:
             recorder.close_unstepped()
         if together:

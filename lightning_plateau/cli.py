@@ -196,6 +196,11 @@ def _add_check(commands: Any) -> None:
     checked.add_argument(
         "--steps", type=_at_least_one, default=200, help="optimizer steps of the short training"
     )
+    checked.add_argument(
+        "--thorough",
+        action="store_true",
+        help="also ask which learning rate is best and whether more data would help",
+    )
     checked.add_argument("--json", action="store_true", help="as JSON")
 
 

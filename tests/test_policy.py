@@ -13,7 +13,7 @@ CATALOGUE = by_name()
 
 def test_presets() -> None:
     assert Policy.observe().permitted(CATALOGUE) == {}
-    assert set(Policy.safe().permitted(CATALOGUE)) == {"skip-step"}
+    assert set(Policy.safe().permitted(CATALOGUE)) == {"restore-batch-norm", "skip-step"}
     assert set(Policy.auto().permitted(CATALOGUE)) == set(CATALOGUE)
     assert Policy.named("auto") == Policy.auto()
     assert Policy.of("safe", dry_run=True).dry_run
@@ -39,7 +39,7 @@ def test_errors_say_what_was_expected_and_received() -> None:
         ValueError, match="must be 'observe', 'safe', 'auto' or a Policy, but is 'x'"
     ):
         Policy.named("x")
-    with pytest.raises(ValueError, match=r"remedies must be among clip-gradients, .* has 'magic'"):
+    with pytest.raises(ValueError, match=r"remedies must be among augment-batch, .* has 'magic'"):
         Policy(remedies=("magic",)).permitted(CATALOGUE)
     with pytest.raises(ValueError, match="safety must be 'none', 'safe' or 'unsafe', but is 'all'"):
         Policy(safety="all")  # type: ignore[arg-type]

@@ -56,6 +56,7 @@ class Overfitting(Rule):
     severity: ClassVar[Severity] = Severity.WARNING
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LOSS, VALIDATION_LOSS)
+    explains: ClassVar = ("LP107",)
     remedies: ClassVar = (
         "weight-decay",
         "dropout",

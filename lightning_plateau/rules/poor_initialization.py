@@ -15,7 +15,12 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import INITIAL_NORMS, LOSS, VALIDATION_LOSS
+from lightning_plateau.core.signal import (
+    ACTIVATION_DEAD,
+    INITIAL_NORMS,
+    LOSS,
+    VALIDATION_LOSS,
+)
 from lightning_plateau.core.stages import Stage, stages, wiring
 from lightning_plateau.core.statistics import spearman
 from lightning_plateau.core.tape import (
@@ -30,6 +35,9 @@ from lightning_plateau.core.tape import (
 _JUDGED = frozenset({"linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "addmm"})
 _PRODUCTS = frozenset({"matmul", "mm", "addmm"})
 _SUMS = frozenset({"add", "iadd"})
+
+
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,7 @@ class PoorInitialization(Rule):
     code: ClassVar[str] = "LP504"
     name: ClassVar[str] = "poor-initialization"
     needs_failure: ClassVar[bool] = False  # ``check`` itself asks whether anything was learned
-    requires: ClassVar = (INITIAL_NORMS, LOSS, VALIDATION_LOSS)
+    requires: ClassVar = (INITIAL_NORMS, LOSS, VALIDATION_LOSS, ACTIVATION_DEAD)
     explains: ClassVar = (
         "LP106",
         "LP206",
@@ -193,6 +201,8 @@ class PoorInitialization(Rule):
         order = spearman(np.arange(len(decades)), decades)
         if abs(total) < self.decades_in_all or abs(order) < self.least_order:
             return None
+        if total < 0 and _born_dead(history):
+            return None  # what dead units let through shrinks as well, and they say why
         first, last = spreads[0], spreads[-1]
         return self.finding(
             history,
@@ -206,6 +216,13 @@ class PoorInitialization(Rule):
             where=last.site,
             step=0,
         )
+
+
+def _born_dead(history: History) -> bool:
+    """Whether most units of some rectifier are dead on the first step."""
+    dead = history[ACTIVATION_DEAD]
+    first = dead.values[0] if len(dead) else np.empty(0)
+    return bool((first[np.isfinite(first)] > _MOSTLY).any())
 
 
 def _gains(history: History, tape: Tape) -> tuple[_Gain, ...]:

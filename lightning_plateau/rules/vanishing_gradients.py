@@ -103,6 +103,7 @@ class VanishingGradients(Rule):
         "LP306",
         "LP401",
         "LP405",
+        "LP407",
         "LP414",
         "LP707",
         "LP802",
