@@ -45,22 +45,41 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}es" if noun.endswith("s") else f"{count} {noun}s"
 
 
+_SPOKEN = {"state_of_step": "weights of step", "begun_again": "begun again"}
+"""Names that read better in other words."""
+
+
 def change(before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
     """Write what changed, ``name before → after``; many that changed alike are counted.
 
+    What is the same before and after is left out, and so is the value of what is simply true.
+
     Example:
-        >>> change({"learning_rate": 1.0}, {"learning_rate": 0.5, "skipped": 3})
-        'learning_rate 1 → 0.5, skipped 3'
+        >>> change({"learning_rate": 1.0, "finite": 1.0}, {"learning_rate": 0.5, "finite": 1.0})
+        'learning_rate 1 → 0.5'
         >>> layers = [f"net.{place}" for place in range(4)]
         >>> change(dict.fromkeys(layers, "Tanh"), dict.fromkeys(layers, "ELU"))
         'net.0 and 3 more Tanh → ELU'
+        >>> change({"loss": 2.3, "begun_again": True}, {"loss": 0.6})
+        'loss 2.3 → 0.6, begun again'
     """
     changed: dict[str, list[str]] = {}
     for name in (*before, *(name for name in after if name not in before)):
-        old, new = number(before.get(name)), number(after.get(name))
-        how = old if name not in after else new if name not in before else f"{old} → {new}"
-        changed.setdefault(how, []).append(name)
-    return ", ".join(f"{name} {how}" for how, names in changed.items() for name in _counted(names))
+        how = _how(name, before, after)
+        if how is not None:
+            changed.setdefault(how, []).append(_SPOKEN.get(name, name))
+    return ", ".join(
+        f"{name} {how}".rstrip() for how, names in changed.items() for name in _counted(names)
+    )
+
+
+def _how(name: str, before: Mapping[str, Value], after: Mapping[str, Value]) -> str | None:
+    """Write how a value changed, ``before → after``; None for what did not."""
+    old, new = number(before.get(name)), number(after.get(name))
+    if name in before and name in after:
+        return None if old == new else f"{old} → {new}"
+    alone = before[name] if name in before else after[name]
+    return "" if alone is True else number(alone)
 
 
 def _counted(names: list[str]) -> list[str]:
