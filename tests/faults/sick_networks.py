@@ -121,7 +121,7 @@ def weights_of_standard_deviation_one() -> Training:
     return Training(Learner(net, optimizer=sgd(0.05)), *_digits(), {"max_epochs": 8})
 
 
-@program("LP501", "LP406", accepted=("LP304",), part="validation")
+@program("LP501", "LP406", accepted=("LP304",))
 def rectifiers_that_died() -> Training:
     """Biases of −3 before every ReLU."""
     net = _deep(4, nn.ReLU, 64)

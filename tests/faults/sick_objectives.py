@@ -70,7 +70,7 @@ def exponentials_normalized_by_hand() -> Training:
     return Training(Learner(net, loss, sgd(0.01)), train, validation, {"max_epochs": 20})
 
 
-@program("LP702", accepted=("LP705",), family="mlp", part="validation")
+@program("LP702", accepted=("LP705",), family="mlp")
 def rectified_logits() -> Training:
     """The last layer has a ReLU too, and cross entropy follows."""
 

@@ -55,7 +55,7 @@ def sgd_at_three() -> Training:
     return Training(module, train, validation, {"max_epochs": 20})
 
 
-@program("LP406", family="transformer", data="text", part="validation")
+@program("LP406", family="transformer", data="text")
 def transformer_at_one_twentieth() -> Training:
     """A transformer with Adam at 0.05, no warm-up: it never leaves the letters' frequencies."""
 
@@ -155,7 +155,7 @@ def one_cycle_an_epoch_at_a_time() -> Training:
     return Training(module, *_digits(), {"max_epochs": 10})
 
 
-@program("LP408", "LP409", part="validation")
+@program("LP408", "LP409")
 def schedule_ends_too_early() -> Training:
     """MultiStepLR has used up the rate after a few epochs of many."""
     module = Learner(
@@ -176,7 +176,7 @@ def clipped_to_nothing() -> Training:
     )
 
 
-@program("LP414", "LP407", family="cnn", part="validation")
+@program("LP414", "LP407", family="cnn")
 def one_epoch_only() -> Training:
     """A small learning rate and two epochs: the loss is still falling at the end."""
     return Training(

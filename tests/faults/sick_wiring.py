@@ -38,7 +38,7 @@ class Plain(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-@program("LP410", part="validation")
+@program("LP410")
 def optimizer_of_an_old_network() -> Training:
     """The optimizer was built before the network was replaced."""
 
@@ -131,7 +131,7 @@ def loss_made_anew() -> Training:
     return Training(Net(), _digits()[0], None, {"max_epochs": 4})
 
 
-@program("LP305", part="validation")
+@program("LP305")
 def loss_of_the_largest_score() -> Training:
     """The squared error of argmax: no gradient passes it."""
 
@@ -144,7 +144,7 @@ def loss_of_the_largest_score() -> Training:
     return Training(Net(), _digits()[0], None, {"max_epochs": 4})
 
 
-@program("LP411", family="cnn", part="validation")
+@program("LP411", family="cnn")
 def everything_frozen() -> Training:
     """requires_grad is switched off for all, and the new head comes before that line."""
 
@@ -240,7 +240,7 @@ def input_is_thrown_away() -> Training:
     return Training(Learner(Net(), optimizer=adam()), *_digits(), {"max_epochs": 8})
 
 
-@program("LP707", family="rnn", data="text", part="validation")
+@program("LP707", family="rnn", data="text")
 def only_the_position_is_read() -> Training:
     """The recurrent network is given the embedding of the position in place of the letter."""
 
@@ -265,7 +265,7 @@ def only_the_position_is_read() -> Training:
     return Training(Learner(Model(), loss, adam(3e-3)), train, validation, {"max_epochs": 6})
 
 
-@program("LP708", part="validation")
+@program("LP708")
 def reshaped_across_samples() -> Training:
     """A transpose and a view mix the features of different images."""
 
