@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from lightning_plateau.checkup import Checkup, check
     from lightning_plateau.diagnosis import diagnose
     from lightning_plateau.mixin import PlateauMixin
-    from lightning_plateau.policy import Policy
     from lightning_plateau.recording.profile import Hints
+    from lightning_plateau.treatment.policy import Policy
 
 __version__ = "0.1.0"
 __all__ = ["Checkup", "Hints", "PlateauCallback", "PlateauMixin", "Policy", "check", "diagnose"]
@@ -22,7 +22,7 @@ _HOMES = {
     "Hints": "lightning_plateau.recording.profile",
     "PlateauCallback": "lightning_plateau.callback",
     "PlateauMixin": "lightning_plateau.mixin",
-    "Policy": "lightning_plateau.policy",
+    "Policy": "lightning_plateau.treatment.policy",
     "diagnose": "lightning_plateau.diagnosis",
 }
 

@@ -23,8 +23,6 @@ from lightning_plateau.experiments.experiment import described
 from lightning_plateau.framework import Callback, LightningModule, Trainer
 from lightning_plateau.inquiry import Check, Inquiry, When
 from lightning_plateau.ledger import Ledger
-from lightning_plateau.optimizers import OptimizerAdapter, adapt
-from lightning_plateau.policy import Policy
 from lightning_plateau.recording.batch import batch_size
 from lightning_plateau.recording.profile import Hints, take_profile
 from lightning_plateau.recording.recorder import Recorder
@@ -36,9 +34,11 @@ from lightning_plateau.report.announcer import Announcer
 from lightning_plateau.report.console import width
 from lightning_plateau.report.loggers import LoggerFeed
 from lightning_plateau.report.terminal import summary
-from lightning_plateau.run import Run
 from lightning_plateau.run_folder import RunFolder
-from lightning_plateau.treatment import Treatment, resume_optimizers
+from lightning_plateau.training.optimizers import OptimizerAdapter, adapt
+from lightning_plateau.training.run import Run
+from lightning_plateau.treatment.policy import Policy
+from lightning_plateau.treatment.treatment import Treatment, resume_optimizers
 
 P = ParamSpec("P")
 PolicyName = Literal["observe", "safe", "auto"]

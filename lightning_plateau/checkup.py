@@ -24,7 +24,7 @@ from lightning_plateau.report.console import width
 from lightning_plateau.report.outcomes import outcomes
 from lightning_plateau.report.phrases import counted, wrapped
 from lightning_plateau.report.terminal import WIDTH, summary
-from lightning_plateau.snapshot import randomness_kept
+from lightning_plateau.training.snapshot import randomness_kept
 
 STEPS = 200
 MOST_S = 60.0

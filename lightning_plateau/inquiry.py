@@ -13,7 +13,7 @@ from lightning_plateau.experiments.budget import Budget
 from lightning_plateau.experiments.experiment import Bench, Experiment, Result, conduct
 from lightning_plateau.experiments.plan import next_of_check, next_when_stuck
 from lightning_plateau.experiments.sandbox import copied
-from lightning_plateau.run import Run
+from lightning_plateau.training.run import Run
 
 When = Literal["when-stuck", "never"]
 SHARE_OF_RUN = 0.02

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_plateau.guard import Guard, GuardSettings
-from lightning_plateau.optimizers import adapt, adapter_of
 from lightning_plateau.recording.probes.gradients import tensor_norms
-from lightning_plateau.run import Run
+from lightning_plateau.training.guard import Guard, GuardSettings
+from lightning_plateau.training.optimizers import adapt, adapter_of
+from lightning_plateau.training.run import Run
 
 BATCH = 4
 MakeOptimizer = Callable[[Any], Any]

@@ -78,7 +78,7 @@ class Remedy(ABC):
 
     @abstractmethod
     def apply(self, run: Any) -> Change:
-        """Change ``run`` (a ``lightning_plateau.run.Run``) and say what was changed."""
+        """Change ``run`` (a ``lightning_plateau.training.run.Run``) and say what was changed."""
 
     @abstractmethod
     def revert(self, run: Any, change: Change) -> None:

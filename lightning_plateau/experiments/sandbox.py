@@ -23,7 +23,7 @@ from lightning_plateau.experiments.silence import silence
 from lightning_plateau.experiments.stand_ins import StrategyStandIn, TrainerStandIn
 from lightning_plateau.recording.batch import leaves
 from lightning_plateau.recording.tape import TapeRecorder
-from lightning_plateau.snapshot import randomness_kept
+from lightning_plateau.training.snapshot import randomness_kept
 
 FORWARD = 1 / 3
 """What a pass forward costs, in training steps."""

@@ -12,7 +12,7 @@ from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.roles import entries
 from lightning_plateau.core.signal import VALIDATION_LOSS, Signal
 from lightning_plateau.core.tape import Tape
-from lightning_plateau.training_input import Jitter, TrainingInput
+from lightning_plateau.training.training_input import Jitter, TrainingInput
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from lightning_plateau.clipping import usual_norm
 from lightning_plateau.core.remedy import Change, Remedy, Safety
+from lightning_plateau.training.clipping import usual_norm
 
 CUSTOMARY = 1.0
 OUTSTANDING = 10.0

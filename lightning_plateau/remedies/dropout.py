@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.signal import VALIDATION_LOSS, Signal
 from lightning_plateau.core.stages import stages
-from lightning_plateau.training_input import TrainingInput
+from lightning_plateau.training.training_input import TrainingInput
 
 MOST = 0.5
 KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)

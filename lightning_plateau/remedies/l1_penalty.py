@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS, Signal
-from lightning_plateau.shrinkage import Shrinkage
+from lightning_plateau.training.shrinkage import Shrinkage
 
 SHARE = 0.05
 

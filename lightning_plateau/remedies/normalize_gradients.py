@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from lightning_plateau.clipping import usual_norm
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.updates import adaptive
+from lightning_plateau.training.clipping import usual_norm
 
 CUSTOMARY = 1.0
 _SETTINGS = ("normalize", "normal_norm")

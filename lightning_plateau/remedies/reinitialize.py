@@ -13,8 +13,8 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.signal import ACTIVATION_DEAD
 from lightning_plateau.core.stages import Stage, stages
-from lightning_plateau.initialization import fresh_recurrence, fresh_weight, looks_trained
-from lightning_plateau.rewriting import restore, rewrite
+from lightning_plateau.training.initialization import fresh_recurrence, fresh_weight, looks_trained
+from lightning_plateau.training.rewriting import restore, rewrite
 
 SEED = 20_150_206
 MOST_DEAD = 0.5

@@ -12,7 +12,7 @@ from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.stages import hidden_activations
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.remedies.reinitialize import fresh_values, may_be_drawn, pretrained
-from lightning_plateau.rewriting import restore, rewrite
+from lightning_plateau.training.rewriting import restore, rewrite
 
 REPLACEMENTS: dict[str, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,

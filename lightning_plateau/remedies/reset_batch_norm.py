@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lightning_plateau.core.remedy import Change, Remedy, Safety
-from lightning_plateau.running_statistics import damaged_parts, parts_with_statistics, write
+from lightning_plateau.training.running_statistics import (
+    damaged_parts,
+    parts_with_statistics,
+    write,
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lightning_plateau.core.remedy import Change, Remedy, Safety
-from lightning_plateau.running_statistics import damaged_parts, write
+from lightning_plateau.training.running_statistics import damaged_parts, write
 
 
 @dataclass(frozen=True)

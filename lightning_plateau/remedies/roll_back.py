@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from lightning_plateau.core.remedy import Change, Remedy, Safety
-from lightning_plateau.snapshot import Snapshot
+from lightning_plateau.training.snapshot import Snapshot
 
 MOST = 3
 

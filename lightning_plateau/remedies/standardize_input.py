@@ -13,7 +13,7 @@ from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.roles import Entry, entries
 from lightning_plateau.core.tape import SHAPE_OPERATIONS, Tape
 from lightning_plateau.recording.batch import leaves
-from lightning_plateau.standardizer import Layer, Standardizer, moments
+from lightning_plateau.training.standardizer import Layer, Standardizer, moments
 
 LEAST_SAMPLES = 4
 FAR, SMALLEST, LARGEST, UNEVEN = 3.0, 0.05, 5.0, 30.0

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import nn
 
-from lightning_plateau import learning_rate
 from lightning_plateau.core.history import History
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.step_length import ORDINARY
 from lightning_plateau.core.updates import weight_updates
-from lightning_plateau.optimizer_switch import (
+from lightning_plateau.training import learning_rate
+from lightning_plateau.training.optimizer_switch import (
     KINDS,
     cycles_momentum,
     kind_of,
@@ -22,7 +22,7 @@ from lightning_plateau.optimizer_switch import (
     put,
     successor,
 )
-from lightning_plateau.snapshot import optimizer_state, restore_optimizer
+from lightning_plateau.training.snapshot import optimizer_state, restore_optimizer
 
 Kind = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"]
 NORMALIZING = {"adam": 1.0, "adamw": 1.0, "rmsprop": 0.3, "adagrad": 10.0}

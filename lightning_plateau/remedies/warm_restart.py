@@ -10,8 +10,8 @@ import numpy as np
 from lightning_plateau.core.history import History
 from lightning_plateau.core.remedy import Change, Remedy, Safety
 from lightning_plateau.core.signal import LEARNING_RATES
-from lightning_plateau.pace import Pace, RestartPlan
 from lightning_plateau.remedies.warm_up import pace_obstacle
+from lightning_plateau.training.pace import Pace, RestartPlan
 
 CUSTOMARY_STEPS = 1000
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lightning_plateau.core.remedy import Change, Remedy, Safety
-from lightning_plateau.pace import Pace, WarmUpPlan
+from lightning_plateau.training.pace import Pace, WarmUpPlan
 
 SHARE = 20
 SHORTEST, LONGEST = 10, 1000

@@ -27,7 +27,7 @@ from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
 from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.remedies.switch_optimizer import SwitchOptimizer
-from lightning_plateau.run import Run
+from lightning_plateau.training.run import Run
 from tests.modes.mode import Mode
 from tests.modes.programs import batches, dataset
 

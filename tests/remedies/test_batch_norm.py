@@ -9,7 +9,7 @@ from torch.optim import SGD
 from lightning_plateau.remedies.batch_norm_momentum import BatchNormMomentum
 from lightning_plateau.remedies.reset_batch_norm import ResetBatchNorm
 from lightning_plateau.remedies.restore_batch_norm import RestoreBatchNorm
-from lightning_plateau.run import Run
+from lightning_plateau.training.run import Run
 from tests.trainings import Guarding, Regressor, batches, fit
 
 NAN = float("nan")

@@ -19,8 +19,8 @@ from lightning_plateau.core.remedy import Remedy, Safety
 from lightning_plateau.core.signal import GRADIENT_NORM, VALIDATION_LOSS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.remedies import by_name, catalogue
-from lightning_plateau.run import Run
 from lightning_plateau.testing import history
+from lightning_plateau.training.run import Run
 from tests.trainings import Guarding, Regressor, batches, fit, scaled, state_of
 
 SECTIONS = (

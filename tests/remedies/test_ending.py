@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_plateau import PlateauCallback
-from lightning_plateau.policy import Policy
 from lightning_plateau.remedies.average_weights import AverageWeights
 from lightning_plateau.remedies.extend_training import ExtendTraining
+from lightning_plateau.treatment.policy import Policy
 from tests.digits import Digits, loader, trainer
 from tests.remedies.test_contract import trained
 

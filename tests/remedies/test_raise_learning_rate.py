@@ -7,8 +7,8 @@ from torch.optim import SGD
 
 from lightning_plateau.core.signal import UPDATE_RATIOS
 from lightning_plateau.remedies.raise_learning_rate import RaiseLearningRate
-from lightning_plateau.run import Run
 from lightning_plateau.testing import history
+from lightning_plateau.training.run import Run
 from tests.trainings import Guarding, Regressor, batches, fit
 
 

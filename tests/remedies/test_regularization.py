@@ -12,14 +12,14 @@ from torch.optim import LBFGS, SGD, Adam, AdamW
 from lightning_plateau import PlateauCallback
 from lightning_plateau.core.signal import VALIDATION_LOSS
 from lightning_plateau.core.tape import Tape
-from lightning_plateau.policy import Policy
 from lightning_plateau.remedies.augment_batch import AugmentBatch
 from lightning_plateau.remedies.dropout import Dropout
 from lightning_plateau.remedies.l1_penalty import L1Penalty
 from lightning_plateau.remedies.weight_decay import WeightDecay
-from lightning_plateau.run import Run
 from lightning_plateau.testing import history
-from lightning_plateau.training_input import Jitter, TrainingInput
+from lightning_plateau.training.run import Run
+from lightning_plateau.training.training_input import Jitter, TrainingInput
+from lightning_plateau.treatment.policy import Policy
 from tests.digits import Digits, loader, trainer
 from tests.remedies.test_contract import forward_pass, trained
 from tests.trainings import Guarding, Regressor, batches, fit

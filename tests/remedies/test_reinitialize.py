@@ -14,8 +14,8 @@ from lightning_plateau import PlateauCallback
 from lightning_plateau.core.signal import ACTIVATION_DEAD
 from lightning_plateau.remedies.reinitialize import Reinitialize
 from lightning_plateau.remedies.replace_activation import ReplaceActivation
-from lightning_plateau.run import Run
 from lightning_plateau.testing import history
+from lightning_plateau.training.run import Run
 from tests.digits import Digits, digits, loader, trainer
 from tests.remedies.test_contract import forward_pass
 from tests.trainings import Guarding, Regressor, batches, fit

@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch.optim import LBFGS, SGD, AdamW
 
-from lightning_plateau.clipping import usual_norm
 from lightning_plateau.core.signal import GRADIENT_NORM
-from lightning_plateau.guard import GuardSettings
 from lightning_plateau.remedies.clip_gradients import ClipGradients
 from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
 from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.remedies.stop_training import StopTraining
-from lightning_plateau.run import Run
 from lightning_plateau.testing import history
+from lightning_plateau.training.clipping import usual_norm
+from lightning_plateau.training.guard import GuardSettings
+from lightning_plateau.training.run import Run
 from tests.trainings import Guarding, Regressor, assert_equal, batches, fit, sgd, state_of
 
 NORMS = history({GRADIENT_NORM: [1.0, 2.0, 3.0] * 20})

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_plateau import PlateauCallback
 from lightning_plateau.framework import LightningModule
-from lightning_plateau.policy import Policy
 from lightning_plateau.remedies.standardize_input import StandardizeInput
+from lightning_plateau.treatment.policy import Policy
 from tests.digits import trainer
 from tests.remedies.test_contract import trained
 

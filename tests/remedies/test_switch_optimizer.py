@@ -12,9 +12,9 @@ from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, SequentialLR, StepLR
 
 from lightning_plateau import PlateauCallback
-from lightning_plateau.policy import Policy
 from lightning_plateau.remedies.switch_optimizer import SwitchOptimizer
-from lightning_plateau.run import Run
+from lightning_plateau.training.run import Run
+from lightning_plateau.treatment.policy import Policy
 from tests.digits import Digits, digits, loader, trainer
 from tests.trainings import (
     Guarding,

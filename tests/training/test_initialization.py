@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_plateau.initialization import fresh_weight, looks_trained
+from lightning_plateau.training.initialization import fresh_weight, looks_trained
 
 SHAPES = [(64, 64), (10, 512), (256, 3, 3, 3), (64, 32, 3, 3), (1000, 16), (8, 8)]
 

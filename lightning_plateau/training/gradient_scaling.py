@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_plateau.core.history import Floats
 
 if TYPE_CHECKING:
-    from lightning_plateau.guard import GuardSettings
+    from lightning_plateau.training.guard import GuardSettings
 
 ROUNDING = 1e-6
 """Share of the norm of all gradients below which one is made of rounding errors."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lightning_plateau.optimizers import OptimizerAdapter
+from lightning_plateau.training.optimizers import OptimizerAdapter
 
 
 class Shrinkage:

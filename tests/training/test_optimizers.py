@@ -15,8 +15,8 @@ from torch import nn
 from torch.optim import LBFGS, SGD, Adam, AdamW
 from torch.optim import lr_scheduler as schedules
 
-from lightning_plateau import learning_rate
-from lightning_plateau.optimizers import OptimizerAdapter, adapt, adapter_of
+from lightning_plateau.training import learning_rate
+from lightning_plateau.training.optimizers import OptimizerAdapter, adapt, adapter_of
 from tests.trainings import Guarding, ManualRegressor, Regressor, batches, fit, quiet, scaled
 
 STEPS = 60

@@ -19,8 +19,8 @@ from lightning_plateau.core.remedy import Change, Intervention, Outcome, Remedy,
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 from lightning_plateau.core.statistics import noise, theil_sen
 from lightning_plateau.remedies import by_name
-from lightning_plateau.run import Run
-from lightning_plateau.snapshot import Snapshot
+from lightning_plateau.training.run import Run
+from lightning_plateau.training.snapshot import Snapshot
 
 MATERIAL = 0.01
 """A change of the loss below this share of its size is no change."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_plateau.gradient_scaling import device_factors, host_factors
-from lightning_plateau.optimizers import OptimizerAdapter
-from lightning_plateau.running_statistics import RunningStatistics
+from lightning_plateau.training.gradient_scaling import device_factors, host_factors
+from lightning_plateau.training.optimizers import OptimizerAdapter
+from lightning_plateau.training.running_statistics import RunningStatistics
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from subprocess import run
 
 import pytest
 
-from lightning_plateau.policy import Policy
 from lightning_plateau.remedies import by_name
+from lightning_plateau.treatment.policy import Policy
 
 CATALOGUE = by_name()
 
@@ -58,5 +58,5 @@ def test_a_configuration_file_can_make_one() -> None:
 
 
 def test_choosing_needs_no_torch() -> None:
-    code = "import sys, lightning_plateau.choice; sys.exit('torch' in sys.modules)"
+    code = "import sys, lightning_plateau.treatment.choice; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from lightning_plateau.choice import Choice, Past, choose
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.remedy import Intervention, Outcome, Verdict
-from lightning_plateau.policy import Policy
 from lightning_plateau.remedies import by_name
 from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
+from lightning_plateau.treatment.choice import Choice, Past, choose
+from lightning_plateau.treatment.policy import Policy
 
 CATALOGUE = by_name()
 AUTO = Policy(safety="unsafe", cooldown_steps=0)

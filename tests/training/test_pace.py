@@ -9,11 +9,11 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, StepLR
 
 from lightning_plateau.core.signal import LEARNING_RATES
-from lightning_plateau.pace import Pace, RestartPlan, WarmUpPlan
 from lightning_plateau.remedies.warm_restart import WarmRestart
 from lightning_plateau.remedies.warm_up import WarmUp
-from lightning_plateau.run import Run
 from lightning_plateau.testing import history
+from lightning_plateau.training.pace import Pace, RestartPlan, WarmUpPlan
+from lightning_plateau.training.run import Run
 from tests.trainings import Guarding, ManualRegressor, Regressor, batches, fit, scaled
 
 SCHEDULES = {

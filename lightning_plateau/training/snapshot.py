@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lightning_plateau.run import Run
+    from lightning_plateau.training.run import Run
 
 Plain = dict[str, Any]
 

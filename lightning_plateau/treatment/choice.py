@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Safety, Verdict
-from lightning_plateau.policy import Catalogue, Policy
+from lightning_plateau.treatment.policy import Catalogue, Policy
 
 STOP = "stop-training"
 MOST_RETURNS = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_plateau.core.remedy import Change, Remedy
 from lightning_plateau.remedies import by_name
-from lightning_plateau.run import Run
+from lightning_plateau.training.run import Run
 
 
 class InForce:

@@ -12,15 +12,16 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_plateau import PlateauCallback, rehearsal
+from lightning_plateau import PlateauCallback
 from lightning_plateau.core.finding import Finding, Severity
-from lightning_plateau.policy import Policy
 from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
 from lightning_plateau.remedies.raise_learning_rate import RaiseLearningRate
 from lightning_plateau.remedies.switch_optimizer import SwitchOptimizer
-from lightning_plateau.run import Run
 from lightning_plateau.testing import history
-from lightning_plateau.tournament import NOTHING, Candidate, compete
+from lightning_plateau.training.run import Run
+from lightning_plateau.treatment import rehearsal
+from lightning_plateau.treatment.policy import Policy
+from lightning_plateau.treatment.tournament import NOTHING, Candidate, compete
 from tests.digits import Digits, digits, loader, trainer
 from tests.remedies.test_contract import all_of
 from tests.trainings import Guarding, ManualRegressor, Regressor, batches, fit, scaled

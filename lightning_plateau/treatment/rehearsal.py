@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_plateau.recording.probes.gradients import tensor_norms
-from lightning_plateau.run import Run
-from lightning_plateau.snapshot import Snapshot
+from lightning_plateau.training.run import Run
+from lightning_plateau.training.snapshot import Snapshot
 
 
 def obstacle(run: Run) -> str | None:

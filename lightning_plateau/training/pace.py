@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_plateau.optimizers import OptimizerAdapter
+from lightning_plateau.training.optimizers import OptimizerAdapter
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import torch
 from torch.optim import Adam, AdamW
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_plateau.guard import GuardSettings
+from lightning_plateau.training.guard import GuardSettings
 from tests.trainings import Guarding, Regressor, fit
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_plateau.standardizer import Standardizer, moments
+from lightning_plateau.training.standardizer import Standardizer, moments
 
 LAYERS = {
     "linear": (nn.Linear(5, 3), (7, 5), True),

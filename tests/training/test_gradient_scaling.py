@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from lightning_plateau.gradient_scaling import device_factors, host_factors
-from lightning_plateau.guard import GuardSettings
+from lightning_plateau.training.gradient_scaling import device_factors, host_factors
+from lightning_plateau.training.guard import GuardSettings
 from tests.trainings import Guarding, Regressor, assert_equal, batches, fit, scaled, state_of
 
 NORMS = [3.0, 0.0, 4.0, 12.0]

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-from lightning_plateau.learning_rate import GROUP_KEYS
-from lightning_plateau.optimizers import FUSED_CLASSES
+from lightning_plateau.training.learning_rate import GROUP_KEYS
+from lightning_plateau.training.optimizers import FUSED_CLASSES
 
 KINDS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, Optimizer
 
-from lightning_plateau import learning_rate
+from lightning_plateau.training import learning_rate
 
 Action = Literal["skip", "clip", "scale-learning-rate", "roll-back"]
 FUSED_CLASSES = (Adam, AdamW, SGD, Adagrad)

@@ -11,14 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from lightning_plateau.clipping import usual_norm
 from lightning_plateau.core.chance import untrained_loss
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Value
 from lightning_plateau.core.signal import LOSS
-from lightning_plateau.guard import Guard
-from lightning_plateau.optimizers import OptimizerAdapter, adapt
-from lightning_plateau.snapshot import Snapshot
+from lightning_plateau.training.clipping import usual_norm
+from lightning_plateau.training.guard import Guard
+from lightning_plateau.training.optimizers import OptimizerAdapter, adapt
+from lightning_plateau.training.snapshot import Snapshot
 
 KEPT = 2
 BATCHES = 8

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_plateau.optimizers import OptimizerAdapter
+from lightning_plateau.training.optimizers import OptimizerAdapter
 
 Adapters = tuple[OptimizerAdapter, ...]
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_plateau.guard import Guard, GuardSettings
-from lightning_plateau.optimizers import OptimizerAdapter
-from lightning_plateau.running_statistics import RunningStatistics
+from lightning_plateau.training.guard import Guard, GuardSettings
+from lightning_plateau.training.optimizers import OptimizerAdapter
+from lightning_plateau.training.running_statistics import RunningStatistics
 from tests.trainings import (
     Guarding,
     ManualRegressor,

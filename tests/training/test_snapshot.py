@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from lightning_plateau.run import Snapshots
-from lightning_plateau.snapshot import Snapshot
 from lightning_plateau.testing import history
+from lightning_plateau.training.run import Snapshots
+from lightning_plateau.training.snapshot import Snapshot
 from tests.trainings import Guarding, Regressor, assert_equal, batches, fit, scaled, state_of
 
 MAKERS = {

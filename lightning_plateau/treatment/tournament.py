@@ -11,8 +11,8 @@ import numpy as np
 
 from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.remedy import Remedy
-from lightning_plateau.rehearsal import rehearse, taken_back
-from lightning_plateau.run import Run
+from lightning_plateau.training.run import Run
+from lightning_plateau.treatment.rehearsal import rehearse, taken_back
 
 MOST = 4
 FIRST_ROUND = 15

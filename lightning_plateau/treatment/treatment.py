@@ -11,21 +11,21 @@ import numpy as np
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from lightning_plateau import rehearsal
-from lightning_plateau.choice import Choice, Past, Withheld, choose
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note, Record
 from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Safety, Verdict
 from lightning_plateau.core.signal import SKIPPED_STEPS
-from lightning_plateau.in_force import InForce
-from lightning_plateau.optimizers import OptimizerAdapter
-from lightning_plateau.policy import Policy
 from lightning_plateau.remedies import by_name
 from lightning_plateau.remedies.skip_step import SkipStep
-from lightning_plateau.run import Run
-from lightning_plateau.tournament import FIRST_ROUND, MOST, Candidate, compete
-from lightning_plateau.trial import LEAST_STEPS, Trial
+from lightning_plateau.training.optimizers import OptimizerAdapter
+from lightning_plateau.training.run import Run
+from lightning_plateau.treatment import rehearsal
+from lightning_plateau.treatment.choice import Choice, Past, Withheld, choose
+from lightning_plateau.treatment.in_force import InForce
+from lightning_plateau.treatment.policy import Policy
+from lightning_plateau.treatment.tournament import FIRST_ROUND, MOST, Candidate, compete
+from lightning_plateau.treatment.trial import LEAST_STEPS, Trial
 
 Announce = Callable[[Record | Note], None]
 EXTEND = "extend-training"
