@@ -11,6 +11,7 @@ from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.diagnosis import all_rules, diagnose, rank, select_rules
+from lightning_plateau.testing import history
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,15 @@ def test_a_chain_of_causes_folds_under_the_first() -> None:
     assert [(f.code, f.explained_by) for f in rank(chain, {"S"})] == [
         *(("A", ""), ("B", "A"), ("S", "A"))
     ]
+
+
+@pytest.mark.parametrize(("cause", "effect"), [("LP304", "LP414"), ("LP708", "LP106")])
+def test_real_causes_account_for_what_follows_from_them(cause: str, effect: str) -> None:
+    rules = {rule.code: rule for rule in all_rules()}
+    run = history()
+    found = [rules[code].finding(run, 0.7, "seen") for code in (effect, cause)]
+    ranked = rank(found, {code for code, rule in rules.items() if rule.symptom})
+    assert [(one.code, one.explained_by) for one in ranked] == [(cause, ""), (effect, cause)]
 
 
 def test_two_that_explain_each_other_do_not_vanish() -> None:

@@ -107,7 +107,7 @@ class BatchNormInEvalMode(Rule):
         worst = max(off, key=lambda name: (off[name].untouched, off[name].disparity))
         seen = off[worst]
         statistics = "that were never updated (0 and 1)" if seen.untouched else "that are frozen"
-        more = f", as do {len(off) - 1} more layers" if len(off) > 1 else ""
+        more = f", and {len(off) - 1} more of its kind" if len(off) > 1 else ""
         return self.finding(
             history,
             self._confidence(history, untouched=seen.untouched),

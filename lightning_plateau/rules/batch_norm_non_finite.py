@@ -63,7 +63,7 @@ class BatchNormNonFinite(Rule):
         series = norms.column(norms.labels[broken[0]])
         since = int(series.steps[_last_run(broken_rows(series))])
         layers = tuple(dict.fromkeys(norms.labels[c].rpartition(".")[0] for c in broken))
-        more = f" and {len(layers) - 1} more layers" if len(layers) > 1 else ""
+        more = f" and {len(layers) - 1} more of its kind" if len(layers) > 1 else ""
         known = (
             np.isinf(norms.values[:, broken]).any() or np.isfinite(norms.values[:, columns]).any()
         )

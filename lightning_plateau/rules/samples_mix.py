@@ -62,6 +62,7 @@ class SamplesMix(Rule):
     name: ClassVar[str] = "samples-mix"
     requires: ClassVar = (LOSS, EXPERIMENT_BATCH_MIXING)
     explains: ClassVar = (
+        "LP106",
         "LP302",
         "LP306",
         "LP401",

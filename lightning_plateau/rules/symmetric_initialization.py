@@ -100,7 +100,7 @@ class SymmetricInitialization(Rule):
             if first in stuck
             else "all units of {} have the same weights"
         )
-        others = f", as in {len(layers) - 1} more layers" if len(layers) > 1 else ""
+        others = f", and {len(layers) - 1} more of its kind" if len(layers) > 1 else ""
         return self.finding(
             history,
             1.0 if rows >= self.rows_to_be_certain else 0.9,
