@@ -97,7 +97,7 @@ def weight_updates(history: History) -> Updates | None:
     return Updates(
         rows=len(values),
         by_step=tuple((int(ratios.steps[row]), float(by_start[row])) for row in known_rows),
-        typical=float(np.median(later)) if len(later) else float(by_start[known_rows[0]]),
+        typical=float(row_medians([later])[0]) if len(later) else float(by_start[known_rows[0]]),
         growth=float(sizes.max()) if len(sizes) else 1.0,
         gradient=gradient,
         disparity=disparity,
@@ -141,4 +141,4 @@ def _relative_gradients(history: History, columns: tuple[str, ...]) -> tuple[flo
     relative = relative[relative > 0]
     if not len(relative):
         return float("nan"), 1.0
-    return float(np.median(relative)), float(min(1e300, relative.max() / relative.min()))
+    return float(row_medians([relative])[0]), float(min(1e300, relative.max() / relative.min()))
