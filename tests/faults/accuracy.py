@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lightning_plateau.diagnosis import all_rules
 from tests.faults.result import Result
-from tests.faults.scores import SHOWN, Score, baselines, calibration, confusion, score
+from tests.faults.scores import (
+    SHOWN,
+    Score,
+    baselines,
+    calibration,
+    confusion,
+    interval,
+    score,
+    signs,
+)
+from tests.faults.tables import number, share, table
+from tests.faults.with_and_without import comparison
 
 PARTS = {
     "tuned": "The part that thresholds may be chosen by",
@@ -32,6 +43,8 @@ This page is generated: `{command}`.
 - **Precision**: share of the causes shown, in faulty and healthy trainings, that are true.
 - **False alarms**: causes shown for a healthy training; *at any time* counts also those that were
   withdrawn before its end.
+- **In brackets**: a 95 % interval (Wilson's). It counts programs, not trainings: those of one
+  program from several seeds are much alike.
 - **Steps to detection**: optimizer steps made when the right cause was named first. The callback
   looks every 50 steps, and what is certain it says at the first.
 """.strip()
@@ -43,10 +56,12 @@ def page(results: Sequence[Result], command: str = COMMAND) -> str:
     opening = _INTRODUCTION.format(
         seeds="one seed" if seeds == 1 else f"{seeds} seeds", command=command
     )
-    return "\n\n".join([opening, *_parts(results)]) + "\n"
+    return "\n\n".join([opening, *_parts(results), *comparison(results)]) + "\n"
 
 
 def _parts(results: Sequence[Result]) -> list[str]:
+    as_it_comes = [one for one in results if one.experiments == "when-stuck"]
+    results = as_it_comes or results
     present = [part for part in PARTS if any(one.part == part for one in results)]
     return [text(part, results) for part in present]
 
@@ -62,36 +77,10 @@ def text(part: str, results: Sequence[Result]) -> str:
         _calibration(chosen),
         "### What was named for each fault",
         _confusion(chosen),
+        *_signs(chosen),
         *_missed(chosen),
     ]
     return "\n\n".join(blocks)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown, numbers included as they are.
-
-    Example:
-        >>> print(table(["fault", "runs"], [["LP701", "4"]]))
-        | fault | runs |
-        | --- | --- |
-        | LP701 | 4 |
-    """
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def share(value: float) -> str:
-    """Return a share in per cent; a dash where it is unknown.
-
-    Example:
-        >>> share(0.9876), share(float("nan"))
-        ('98.8 %', '–')
-    """
-    return "–" if math.isnan(value) else f"{100 * value:.1f} %"
-
-
-def _number(value: float, digits: int = 2) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _summary(chosen: Sequence[Result]) -> str:
@@ -102,23 +91,34 @@ def _summary(chosen: Sequence[Result]) -> str:
         [
             ["faulty trainings", f"{total.faulty} of {programs[False]} programs"],
             ["healthy trainings", f"{total.healthy} of {programs[True]} programs"],
-            ["top 1", share(total.top_1)],
-            ["top 3", share(total.top_3)],
-            ["precision", share(total.precision)],
-            *_alarms(total),
-            ["steps to detection, median", _number(total.median_steps, 0)],
-            ["steps to detection, nine of ten", _number(total.slow_steps, 0)],
-            ["Brier score of the confidence", _number(total.brier, 3)],
+            ["top 1", _measured(total.top_1, programs[False])],
+            ["top 3", _measured(total.top_3, programs[False])],
+            ["precision", _measured(total.precision, _claiming(chosen))],
+            *_alarms(total, programs[True]),
+            ["steps to detection, median", number(total.median_steps, 0)],
+            ["steps to detection, nine of ten", number(total.slow_steps, 0)],
+            ["Brier score of the confidence", number(total.brier, 3)],
         ],
     )
 
 
-def _alarms(total: Score) -> list[list[str]]:
+def _measured(value: float, programs: int) -> str:
+    low, high = interval(value, programs)
+    between = "" if math.isnan(low) else f" ({100 * low:.0f} … {100 * high:.0f})"
+    return share(value) + between
+
+
+def _claiming(chosen: Sequence[Result]) -> int:
+    """Return how many programs something was said about."""
+    return len({one.program for one in chosen if one.heads})
+
+
+def _alarms(total: Score, programs: int) -> list[list[str]]:
     return [
-        ["false alarms a healthy training, at its end", _number(total.standing_alarms, 3)],
-        ["false alarms a healthy training, at any time", _number(total.alarms, 3)],
-        ["healthy trainings with one at any time", share(total.alarmed)],
-        ["false alarms in 10,000 steps, at any time", _number(total.alarms_per_10_000_steps)],
+        ["false alarms a healthy training, at its end", number(total.standing_alarms, 3)],
+        ["false alarms a healthy training, at any time", number(total.alarms, 3)],
+        ["healthy trainings with one at any time", _measured(total.alarmed, programs)],
+        ["false alarms in 10,000 steps, at any time", number(total.alarms_per_10_000_steps)],
     ]
 
 
@@ -161,6 +161,17 @@ def _confusion(chosen: Sequence[Result]) -> str:
         for row in confusion(chosen)
     ]
     return table(["planted", "trainings", "top 1", f"top {SHOWN}", "shown"], rows)
+
+
+def _signs(chosen: Sequence[Result]) -> list[str]:
+    """Return how often symptoms and remarks were named, if any program shows one."""
+    names = {rule.code: rule.name for rule in all_rules()}
+    rows = [
+        [f"{one.code} {names.get(one.code, '')}".strip(), str(one.runs), share(one.named)]
+        for one in signs(chosen)
+    ]
+    head = ["symptom or remark", "trainings that show it", "named"]
+    return ["### What came along with it", table(head, rows)] if rows else []
 
 
 def _missed(chosen: Sequence[Result]) -> list[str]:

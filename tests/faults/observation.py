@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from lightning_plateau.callback import PlateauCallback
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.framework import PACKAGE, Callback, Trainer
+from lightning_plateau.inquiry import When
 from tests.faults.program import Program, Training
 
 
@@ -30,6 +32,7 @@ class Observation:
         told: What was said while it ran, in order: findings that were gone at the end included.
         told_at: By code, how many optimizer steps had been made when it was said first.
         learned: Whether the module can do its task; None where the program does not know.
+        tried: Experiments that were made, and the training steps that each took.
     """
 
     findings: tuple[Finding, ...]
@@ -38,6 +41,7 @@ class Observation:
     told: tuple[Finding, ...] = ()
     told_at: Mapping[str, int] = field(default_factory=dict)
     learned: bool | None = None
+    tried: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def heads(self) -> tuple[Finding, ...]:
@@ -75,13 +79,15 @@ class _Witness(Callback):
     on_before_backward = on_train_batch_end = on_train_end = on_exception = look
 
 
-def observe(program: Program, seed: int = 0, *, policy: str = "observe") -> Observation:
+def observe(
+    program: Program, seed: int = 0, *, policy: str = "observe", experiments: When = "when-stuck"
+) -> Observation:
     """Train ``program`` once from ``seed`` and return what was found."""
     torch.manual_seed(seed)
     training = program.build()
     torch.manual_seed(seed)  # the same order of samples, however many numbers the build drew
     with tempfile.TemporaryDirectory() as folder:
-        callback = PlateauCallback(policy=policy, dirpath=folder)  # type: ignore[arg-type]
+        callback = PlateauCallback(policy=policy, dirpath=folder, experiments=experiments)  # type: ignore[arg-type]
         witness = _Witness(callback)
         error = fit(training, [callback, witness])
     return Observation(
@@ -91,7 +97,16 @@ def observe(program: Program, seed: int = 0, *, policy: str = "observe") -> Obse
         callback.journal.findings,
         witness.told_at,
         None if training.learned is None else bool(not error and training.learned()),
+        _tried(callback),
     )
+
+
+_TRIED = re.compile(r"experiment (\S+) on a copy \((\d+) steps")
+
+
+def _tried(callback: PlateauCallback) -> dict[str, float]:
+    found = [_TRIED.match(note.text) for note in callback.journal.notes]
+    return {one[1]: float(one[2]) for one in found if one is not None}
 
 
 def fit(training: Training, callbacks: list[Callback]) -> str:

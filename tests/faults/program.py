@@ -39,6 +39,8 @@ class Program:
         build: Makes the training; seed the generators first.
         expected: Codes of which one should be ranked first; empty for a healthy program.
         accepted: Codes that may stand beside it and are no false alarm: they are true as well.
+        shows: Codes that the diagnosis is to name as well: what the fault does to the training, as
+            a rule under its cause (the loss is NaN), or a remark that a healthy one deserves.
         family: Kind of model: ``"mlp"``, ``"cnn"``, ``"rnn"``, ``"transformer"`` …
         data: Which real data it is trained on: ``"digits"``, ``"wine"`` …
         part: ``"tuned"`` if thresholds may be chosen by it; ``"validation"`` if never.
@@ -47,6 +49,7 @@ class Program:
     build: Callable[[], Training]
     expected: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
     family: str = "mlp"
     data: str = "digits"
     part: Part = "tuned"
@@ -70,6 +73,7 @@ class Program:
 def program(
     *expected: str,
     accepted: tuple[str, ...] = (),
+    shows: tuple[str, ...] = (),
     family: str = "mlp",
     data: str = "digits",
     part: Part = "tuned",
@@ -84,7 +88,7 @@ def program(
         >>> probabilities_into_the_loss.name, probabilities_into_the_loss.expected
         ('probabilities-into-the-loss', ('LP701',))
     """
-    return lambda build: Program(build, expected, accepted, family, data, part)
+    return lambda build: Program(build, expected, accepted, shows, family, data, part)
 
 
 @cache

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from lightning_plateau.core.finding import Finding
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.inquiry import When
 from tests.faults.observation import is_head, observe
 from tests.faults.program import Program
 
@@ -45,6 +47,10 @@ class Result:
         failures: Rules that raised, and ways in which the callback gave up.
         learned: Whether the model can do its task in the end; None where nobody asks.
         elapsed_s: Seconds that it took.
+        shows: Codes of what the fault does, which should be named as well, under it or beside it.
+        notes: Codes of the remarks at the end.
+        experiments: ``"when-stuck"``, or ``"never"`` where none were allowed.
+        tried: Experiments that were made, and the training steps that each took.
     """
 
     program: str
@@ -62,6 +68,10 @@ class Result:
     failures: tuple[str, ...] = ()
     learned: bool | None = None
     elapsed_s: float = 0.0
+    shows: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    experiments: When = "when-stuck"
+    tried: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
@@ -80,15 +90,25 @@ class Result:
         steps = [call.step for call in self.told if call.code in self.expected]
         return min(steps) if steps and self.rank is not None else None
 
+    @property
+    def certain(self) -> bool:
+        """Whether an expected code was named with certainty: by facts, not by weighing."""
+        return any(c.confidence == 1.0 and c.code in self.expected for c in self.told)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """All codes of the end: faults that stood, what is explained by them, and remarks."""
+        return frozenset([*(call.code for call in self.heads), *self.folded, *self.notes])
+
     def right(self, call: Call) -> bool:
         """Whether ``call`` is true of the program."""
-        return call.code in (*self.expected, *self.accepted)
+        return call.code in (*self.expected, *self.accepted, *self.shows)
 
 
-def train(program: Program, seed: int) -> Result:
+def train(program: Program, seed: int, experiments: When = "when-stuck") -> Result:
     """Train ``program`` from ``seed`` under the eyes of the callback."""
     start = time.perf_counter()
-    seen = observe(program, seed)
+    seen = observe(program, seed, experiments=experiments)
 
     def call(finding: Finding) -> Call:
         step = seen.told_at.get(finding.code, seen.history.step)
@@ -110,4 +130,8 @@ def train(program: Program, seed: int) -> Result:
         failures=tuple(f.message for f in seen.told if f.code == "LP903" and "failed" in f.message),
         learned=seen.learned,
         elapsed_s=round(time.perf_counter() - start, 2),
+        shows=program.shows,
+        notes=tuple(f.code for f in seen.findings if f.severity is Severity.INFO),
+        experiments=experiments,
+        tried=dict(seen.tried),
     )

@@ -77,6 +77,50 @@ def claimed(results: Iterable[Result]) -> list[tuple[Call, bool]]:
     return [(call, one.right(call)) for one in results for call in one.heads[:SHOWN]]
 
 
+def interval(share: float, number: int) -> tuple[float, float]:
+    """Return Wilson's 95 % confidence interval of a share that ``number`` independent cases gave.
+
+    Trainings of one program from several seeds are alike: count programs, not trainings.
+
+    Example:
+        >>> low, high = interval(1.0, 35)
+        >>> round(low, 2), high
+        (0.9, 1.0)
+    """
+    if number == 0 or math.isnan(share):
+        return math.nan, math.nan
+    z = 1.96
+    middle = (share + z * z / (2 * number)) / (1 + z * z / number)
+    spread = math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
+    half = z * spread / (1 + z * z / number)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How often what a fault does was named, under its cause or beside it.
+
+    Attributes:
+        code: The symptom or remark.
+        runs: Trainings that show it.
+        named: Share of them in which it was named.
+    """
+
+    code: str
+    runs: int
+    named: float
+
+
+def signs(results: Iterable[Result]) -> tuple[Sign, ...]:
+    """Return for each symptom and remark how often it was named where it is to be seen."""
+    results = list(results)
+    found = []
+    for code in sorted({code for one in results for code in one.shows}):
+        runs = [one for one in results if code in one.shows]
+        found.append(Sign(code, len(runs), _mean(code in one.named for one in runs)))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class Bin:
     """Faults shown with a confidence of at least ``low``, below the next bin's.

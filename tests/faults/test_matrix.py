@@ -4,14 +4,24 @@ import math
 
 import pytest
 
-from tests.faults.accuracy import page, table
-from tests.faults.matrix import chosen, load, save
+from tests.faults.accuracy import page
+from tests.faults.matrix import chosen, load, main, merged, save
 from tests.faults.program import programs
 from tests.faults.result import Call, Result
-from tests.faults.scores import baselines, calibration, claimed, confusion, score
+from tests.faults.scores import (
+    baselines,
+    calibration,
+    claimed,
+    confusion,
+    interval,
+    score,
+    signs,
+)
+from tests.faults.tables import table
+from tests.faults.with_and_without import comparison, pairs, uncertain
 
 
-def result(*heads, expected=(), accepted=(), told=None, steps=100, seed=0, part="tuned"):
+def result(*heads, expected=(), accepted=(), told=None, steps=100, seed=0, part="tuned", **more):
     calls = tuple(one if isinstance(one, Call) else Call(one, 0.8, 50) for one in heads)
     told = calls if told is None else tuple(Call(code, 0.8, 50) for code in told)
     return Result(
@@ -24,8 +34,9 @@ def result(*heads, expected=(), accepted=(), told=None, steps=100, seed=0, part=
         seed=seed,
         heads=calls,
         told=told,
-        folded=(),
+        folded=more.pop("folded", ()),
         steps=steps,
+        **more,
     )
 
 
@@ -126,6 +137,56 @@ def test_the_page_tells_the_parts_apart_and_how_it_is_made():
     assert "`python -m tests.faults.matrix --seeds 1`" in written
     assert written.count("\n## ") == 2
     assert "| healthy | 0 | healthy | nothing | LP401 |" in written
+
+
+def test_files_of_several_jobs_are_merged_and_the_last_word_counts(tmp_path):
+    first, again = result("LP401", expected=("LP701",)), result("LP701", expected=("LP701",))
+    other, apart = result(expected=("LP701",), seed=1), result(experiments="never")
+    save([first, other], tmp_path / "a.json")
+    save([again, apart], tmp_path / "b.json")
+    found = merged([tmp_path / "a.json", tmp_path / "b.json"])
+    assert sorted(map(str, found)) == sorted(map(str, [again, other, apart]))
+
+
+def test_a_job_that_was_broken_off_is_taken_up_again(tmp_path, capsys):
+    done = result("LP105", expected=("LP105",))
+    done = type(done)(**{**vars(done), "program": "classes-from-one"})
+    save([done], tmp_path / "a.json")
+    main(["--only", "classes-from-one", "--json", str(tmp_path / "a.json"), "--resume"])
+    assert load(tmp_path / "a.json") == [done]
+    assert "1 of 1 programs" in capsys.readouterr().out
+
+
+def test_intervals_narrow_with_the_number_of_programs_and_know_the_ends():
+    few, many = interval(0.9, 10), interval(0.9, 1000)
+    assert few[0] < many[0] < 0.9 < many[1] < few[1]
+    assert interval(0.0, 50)[0] == 0.0 < interval(0.0, 50)[1] < 0.1
+    assert all(math.isnan(end) for end in interval(math.nan, 0))
+
+
+def test_what_a_fault_does_is_found_under_its_cause_or_among_the_remarks():
+    runs = [
+        result("LP406", expected=("LP406",), shows=("LP402",), folded=("LP402",)),
+        result("LP406", expected=("LP406",), shows=("LP402",)),
+        result(shows=("LP607",), notes=("LP607",)),
+    ]
+    assert [(one.code, one.runs, one.named) for one in signs(runs)] == [
+        ("LP402", 2, 0.5),
+        ("LP607", 1, 1.0),
+    ]
+    assert "| LP402 diverging-loss | 2 | 50.0 % |" in page(runs)
+
+
+def test_experiments_are_judged_where_no_fact_is_certain():
+    sure = result(Call("LP701", 1.0, 0), expected=("LP701",))
+    blind = result("LP401", expected=("LP106",), experiments="never")
+    seeing = result("LP106", expected=("LP106",), tried={"shuffled-labels": 86.0})
+    runs = [sure, type(sure)(**{**vars(sure), "experiments": "never"}), blind, seeing]
+    found = uncertain(pairs(runs))
+    assert [pair.gain for pair in found] == [1]
+    written = "\n".join(comparison(runs))
+    assert "| shuffled-labels | 1 | 86 | 0.0 % | 100.0 % | 1 | 0 |" in written
+    assert comparison([sure, seeing]) == []
 
 
 def test_tables_are_markdown():
