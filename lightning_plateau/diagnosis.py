@@ -9,10 +9,11 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
+from lightning_plateau.core.catalogue import defined_in
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.rules import catalogue, rules_in
+from lightning_plateau.rules import catalogue
 
 ENTRY_POINT_GROUP = "lightning_plateau.rules"
 _SEVERITIES = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
@@ -35,7 +36,7 @@ def _loaded(point: EntryPoint) -> tuple[type[Rule], ...]:
         kind = type(error).__name__
         warnings.warn(f"rules of {point.value} are left out: {kind}: {error}", stacklevel=2)
         return ()
-    return rules_in(found) if isinstance(found, ModuleType) else (found,)
+    return defined_in(found, Rule) if isinstance(found, ModuleType) else (found,)
 
 
 def select_rules(

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import pkgutil
+import sys
 from functools import cache
-from importlib import import_module
-from inspect import isabstract
-from types import ModuleType
 
+from lightning_plateau.core.catalogue import found_under
 from lightning_plateau.experiments.experiment import Experiment
-
-
-def experiments_in(module: ModuleType) -> tuple[type[Experiment], ...]:
-    """Return the concrete experiments that ``module`` itself defines."""
-    return tuple(
-        member
-        for member in vars(module).values()
-        if isinstance(member, type)
-        and issubclass(member, Experiment)
-        and not isabstract(member)
-        and member.__module__ == module.__name__
-    )
 
 
 @cache
@@ -31,11 +17,7 @@ def catalogue() -> tuple[type[Experiment], ...]:
         >>> catalogue()[0].name
         'gradient-flow'
     """
-    found = [
-        experiment
-        for module in pkgutil.iter_modules(__path__)
-        for experiment in experiments_in(import_module(f"{__name__}.{module.name}"))
-    ]
+    found = found_under(sys.modules[__name__], Experiment)
     return tuple(sorted(found, key=lambda experiment: (experiment.cost, experiment.name)))
 
 

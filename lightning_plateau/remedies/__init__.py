@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
+import sys
 from functools import cache
-from importlib import import_module
-from inspect import isabstract
-from types import ModuleType
 
+from lightning_plateau.core.catalogue import found_under
 from lightning_plateau.core.remedy import Remedy, Safety
 
 _RISK = {Safety.SAFE: 0, Safety.UNSAFE: 1, Safety.ADVICE: 2}
-
-
-def remedies_in(module: ModuleType) -> tuple[type[Remedy], ...]:
-    """Return the concrete remedies that ``module`` itself defines."""
-    return tuple(
-        member
-        for member in vars(module).values()
-        if isinstance(member, type)
-        and issubclass(member, Remedy)
-        and not isabstract(member)
-        and member.__module__ == module.__name__
-    )
 
 
 @cache
@@ -33,11 +19,7 @@ def catalogue() -> tuple[type[Remedy], ...]:
         >>> str(catalogue()[0].safety), str(catalogue()[-1].safety)
         ('safe', 'unsafe')
     """
-    found = [
-        remedy
-        for module in pkgutil.iter_modules(__path__)
-        for remedy in remedies_in(import_module(f"{__name__}.{module.name}"))
-    ]
+    found = found_under(sys.modules[__name__], Remedy)
     return tuple(sorted(found, key=lambda remedy: (_RISK[remedy.safety], remedy.name)))
 
 

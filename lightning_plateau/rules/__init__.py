@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import pkgutil
+import sys
 from functools import cache
-from importlib import import_module
-from inspect import isabstract
-from types import ModuleType
 
+from lightning_plateau.core.catalogue import found_under
 from lightning_plateau.core.rule import Rule
-
-
-def rules_in(module: ModuleType) -> tuple[type[Rule], ...]:
-    """Return the concrete rules that ``module`` itself defines."""
-    return tuple(
-        member
-        for member in vars(module).values()
-        if isinstance(member, type)
-        and issubclass(member, Rule)
-        and not isabstract(member)
-        and member.__module__ == module.__name__
-    )
 
 
 @cache
@@ -31,9 +17,4 @@ def catalogue() -> tuple[type[Rule], ...]:
         >>> [rule.code for rule in catalogue()][:2]
         ['LP101', 'LP102']
     """
-    found = [
-        rule
-        for module in pkgutil.iter_modules(__path__)
-        for rule in rules_in(import_module(f"{__name__}.{module.name}"))
-    ]
-    return tuple(sorted(found, key=lambda rule: rule.code))
+    return tuple(sorted(found_under(sys.modules[__name__], Rule), key=lambda rule: rule.code))
