@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from lightning_plateau.core.statistics import block_medians
 from lightning_plateau.core.trend import finite_values, trend, value_noise
 
 BLOCKS = 10
+LATEST = 20
+"""Losses that tell where the loss is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,21 @@ def rise(history: History) -> Rise:
         broke=not np.isfinite(series.values[-1]),
         explosion_step=_explosion(series.steps[np.isfinite(series.values)], values),
     )
+
+
+def rise_since(history: History, step: int) -> float:
+    """Return by how much the loss has risen since ``step``, negative where it fell.
+
+    NaN where it is not finite now, or nothing is known.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> rise_since(history(loss=[1.0] * 50 + [3.0] * 50), 50)
+        2.0
+    """
+    losses = history[LOSS]
+    then, now = losses.until(max(1, step)).tail(LATEST).values, losses.values[-LATEST:]
+    return float(np.median(now) - np.median(then)) if len(then) and len(now) else math.nan
 
 
 def _explosion(steps: Steps, values: Floats) -> int | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from lightning_plateau.core.remedy import Change, Remedy, Safety
+from lightning_plateau.core.rise import rise_since
 from lightning_plateau.training.snapshot import Snapshot
 
 MOST = 3
@@ -30,7 +31,9 @@ class RollBack(Remedy):
         smaller learning rate alone mends nothing.
 
     Safety:
-        What was learned since the snapshot is lost. It happens at most three times in a run.
+        What was learned since the snapshot is lost. It happens at most three times in a run, and
+        not where the loss was no lower then, nor where the weights of then do no better on the
+        batch under way: there the task has changed, and the loss falls again by itself.
         Snapshots lie in the memory of the host, up to three of them, each the size of a
         checkpoint; they are kept only where this remedy may be tried.
 
@@ -62,8 +65,11 @@ class RollBack(Remedy):
 
     def obstacle(self, run: Any) -> str | None:
         """Return why the run cannot be rolled back; None where it can."""
-        if self._target(run) is None:
+        target = self._target(run)
+        if target is None:
             return "there is no snapshot to go back to"
+        if rise_since(run.history, target.step) < 0.0:
+            return f"the loss was no lower at step {target.step}, the last state that was well"
         if run.snapshots.restored >= MOST:
             return f"the run was rolled back {run.snapshots.restored} times already"
         reasons = (

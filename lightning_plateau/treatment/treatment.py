@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lightning_plateau.core.finding import Finding, Severity
@@ -19,16 +19,21 @@ from lightning_plateau.core.signal import SKIPPED_STEPS
 from lightning_plateau.remedies import by_name
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.training.optimizers import OptimizerAdapter
-from lightning_plateau.training.run import Run
+from lightning_plateau.training.run import Run, Snapshots
 from lightning_plateau.treatment import rehearsal
 from lightning_plateau.treatment.choice import Choice, Past, Withheld, choose
 from lightning_plateau.treatment.in_force import InForce
 from lightning_plateau.treatment.policy import Policy
+from lightning_plateau.treatment.setback import setback
 from lightning_plateau.treatment.tournament import FIRST_ROUND, MOST, Candidate, compete
 from lightning_plateau.treatment.trial import LEAST_STEPS, Trial
 
 Announce = Callable[[Record | Note], None]
 EXTEND = "extend-training"
+SMALL = 10_000_000
+"""Parameters up to which a snapshot costs next to nothing."""
+SNAPSHOTS = 8
+"""Snapshots of a short run."""
 FASTER = ("switch-optimizer", "raise-learning-rate")
 """What makes a training faster that is sound but slow."""
 SLOW = frozenset({"LP405"})
@@ -150,6 +155,7 @@ class Treatment:
         self._run.allow_user_overrides = self._policy.allow_user_overrides
         self._policy = self._policy.within(planned_steps)
         self._planned_steps = planned_steps
+        self._run.snapshots.every_n_steps = snapshot_every(self._run.module, planned_steps)
         if state is not None:
             self._load(state)
         for kind in self._policy.from_the_start(self._catalogue):
@@ -265,7 +271,7 @@ class Treatment:
         choice = self._choose(findings, obstacles, urgent=urgent)
         for withheld in choice.withheld:
             self._tell_withheld(withheld)
-        if choice.remedy is None or choice.finding is None:
+        if choice.remedy is None or choice.finding is None or self._is_elsewhere(choice):
             return
         best = Candidate(choice.remedy, choice.finding)
         if self._policy.tournament and not self._is_safe(choice.remedy.name):
@@ -274,6 +280,16 @@ class Treatment:
             self._case = tuple(findings)
             pace = best.finding.code in SLOW
             self._try(best.remedy, best.finding, must_improve or pace)
+
+    def _is_elsewhere(self, choice: Choice) -> bool:
+        """Whether nothing is to be treated: the loss rose because of what is trained on."""
+        if choice.remedy is None or choice.finding is None or self._is_safe(choice.remedy.name):
+            return False
+        found = setback(self._run, self._run.snapshots.latest(before=self.step))
+        if found is None or not found.elsewhere:
+            return False
+        self._tell_withheld(Withheld(choice.finding.code, choice.remedy.name, str(found)))
+        return True
 
     def _choose(
         self, findings: Sequence[Finding], obstacles: Mapping[str, str], *, urgent: bool
@@ -433,6 +449,21 @@ class Treatment:
         self.episode_step = state["episode_step"]
         self._skipped = tuple(state["skipped"])
         self._withheld = {(code, remedy) for code, remedy in state["withheld"]}
+
+
+def snapshot_every(module: nn.Module, planned_steps: int | None) -> int:
+    """Return the optimizer steps between two snapshots: a short run of a small network gets eight.
+
+    Those of a large one take their time, and are taken more rarely.
+
+    Example:
+        >>> [snapshot_every(nn.Linear(3, 3), steps) for steps in (100, 800, 100_000, None)]
+        [20, 100, 500, 500]
+    """
+    usual = Snapshots.every_n_steps
+    if planned_steps is None or sum(p.numel() for p in module.parameters()) > SMALL:
+        return usual
+    return min(usual, max(LEAST_STEPS, planned_steps // SNAPSHOTS))
 
 
 def first_weights_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:

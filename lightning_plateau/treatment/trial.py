@@ -21,6 +21,7 @@ from lightning_plateau.core.statistics import noise, theil_sen
 from lightning_plateau.remedies import by_name
 from lightning_plateau.training.run import Run
 from lightning_plateau.training.snapshot import Snapshot
+from lightning_plateau.treatment.setback import setback
 
 MATERIAL = 0.01
 """A change of the loss below this share of its size is no change."""
@@ -359,7 +360,7 @@ class Trial:
         A run that began again with other weights or another structure, and keeps them, has its
         first state there from then on.
 
-        Where the loss is worse than before the remedy, or the remedy has changed the weights, the
+        Where the weights are worse than before the remedy, or the remedy has changed them, the
         state before it is restored too.
         """
         if outcome.verdict is not Verdict.REVERTED:
@@ -367,9 +368,15 @@ class Trial:
                 run.snapshots.begin_with(self._beginning)
             return
         self.remedy.revert(run, self.change)
-        damaged = self.remedy.renews or self._compare(history).worse
-        if self.snapshot is not None and damaged:
+        if self.snapshot is not None and self._is_damaged(run, history):
             self.snapshot.restore(run, schedule=False)
+
+    def _is_damaged(self, run: Run, history: History) -> bool:
+        """Whether the weights of before the remedy are to be put back."""
+        if self.remedy.renews or not self._compare(history).worse:
+            return self.remedy.renews
+        found = setback(run, self.snapshot)
+        return found is None or not found.elsewhere
 
     def state_dict(self) -> dict[str, Any]:
         """Return the trial in plain types and tensors."""
