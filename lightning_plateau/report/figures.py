@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightning_plateau.core.history import History
+from lightning_plateau.report.curves import drawable
+from lightning_plateau.report.experiment_charts import Chart, experiment_charts
 from lightning_plateau.report.heat_map import HeatMap, heat_maps
 from lightning_plateau.report.panels import Panel, panels
 from lightning_plateau.report.plots import (
@@ -34,8 +36,8 @@ def figures(history: History) -> dict[str, Figure]:
 
     Returns:
         Figures by name: ``loss``, ``gradient``, ``update``, ``rate`` over steps; ``gradients``,
-        ``dead``, ``saturated``, ``drift`` as layers over steps. What was not recorded, or shows
-        nothing, is left out.
+        ``dead``, ``saturated``, ``drift`` as layers over steps; the experiments that were made by
+        their own names, ``step-size``. What was not recorded, or shows nothing, is left out.
 
     Raises:
         ImportError: If matplotlib is not installed; the message names the extra.
@@ -46,7 +48,9 @@ def figures(history: History) -> dict[str, Figure]:
         ['loss']
     """
     over_steps = {panel.key: curves_figure(panel) for panel in panels(history)}
-    return over_steps | {one.key: map_figure(one, history.step) for one in heat_maps(history)}
+    over_layers = {one.key: map_figure(one, history.step) for one in heat_maps(history)}
+    made = {chart.key: chart_figure(chart) for chart in experiment_charts(history)}
+    return over_steps | over_layers | made
 
 
 def curves_figure(panel: Panel) -> Figure:
@@ -88,4 +92,30 @@ def map_figure(one: HeatMap, steps: int) -> Figure:
     axes.set_xlabel("optimizer step")
     axes.set_title(one.title, fontsize=10, loc="left")
     figure.colorbar(mesh, ax=axes)
+    return figure
+
+
+def chart_figure(chart: Chart) -> Figure:
+    """Draw what an experiment measured: its conditions side by side, each batch pale."""
+    bars = chart.kind == "bars"
+    figure = blank_figure(6, 0.8 + 0.4 * len(chart.conditions) if bars else 3.2)
+    axes = figure.subplots()
+    places = np.arange(len(chart.conditions))
+    shown = drawable(chart.middle)
+    if bars:
+        axes.barh(places, shown, color=BLUE, height=0.6)
+        axes.invert_yaxis()
+        axes.set_yticks(places, chart.conditions)
+        axes.set_xlabel(chart.axis)
+    else:
+        for row in chart.values if len(chart.values) > 1 else ():
+            axes.plot(places, drawable(row), color=BLUE, lw=1, alpha=0.3)
+        axes.plot(places, shown, "o-", color=BLUE, lw=1.6, ms=4)
+        axes.set_yscale("log" if chart.scale.log else "linear")
+        axes.set_ylim(chart.scale.low, chart.scale.high)
+        named = list(chart.labelled)
+        axes.set_xticks(places[named], [chart.conditions[place] for place in named])
+        axes.set_xlabel(chart.axis)
+    axes.spines[["right", "top"]].set_visible(False)
+    axes.set_title("\n".join(filter(None, (chart.title, chart.said))), fontsize=10, loc="left")
     return figure

@@ -21,6 +21,7 @@ from lightning_plateau.core.signal import (
 from lightning_plateau.report.phrases import number
 
 MOST_LAYERS, MOST_BINS = 40, 96
+MOST_LABELS = 12
 ROWS_OF_A_BIN = 25
 LEVELS = 9
 WORTH_SHOWING = 0.01
@@ -58,6 +59,16 @@ class HeatMap:
     values: tuple[tuple[str, str, str], ...]
     cells: Matrix
     edges: Floats
+
+    @property
+    def labelled(self) -> tuple[tuple[str, float], ...]:
+        """The rows that have their name beside them, and how far down each lies, 0 … 1.
+
+        All of a few; of many the first and the last.
+        """
+        count = len(self.layers)
+        chosen = range(count) if count <= MOST_LABELS else (0, count - 1)
+        return tuple((self.layers[row], (row + 0.5) / count) for row in chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +139,7 @@ def _drift(history: History) -> HeatMap | None:
         ratio = Binned(ours.cells / theirs.cells, ours.edges)
         shares = 0.5 + np.log10(ratio.cells) / 2
     return _map(
-        ("drift", "batch-norm drift: variance in the batch over running variance"),
+        ("drift", "batch-norm drift: batch / running variance"),
         "neutral: evaluation sees what training saw; coloured: it does not",
         "diverging",
         names,

@@ -25,10 +25,12 @@ from lightning_plateau.core.profile import Value
 from lightning_plateau.report.assessment import Assessment, Health, Treatment, assess
 from lightning_plateau.report.coverage import coverage, facts
 from lightning_plateau.report.events import events
+from lightning_plateau.report.experiment_charts import experiment_charts, name_of
 from lightning_plateau.report.heat_map import heat_maps
 from lightning_plateau.report.outcomes import outcomes
 from lightning_plateau.report.panels import Panel, numbers, panels
 from lightning_plateau.report.phrases import change, number, one_line
+from lightning_plateau.report.quantities import quantity
 from lightning_plateau.report.verdict import Advice, advice, losses, said
 from lightning_plateau.rules import catalogue
 
@@ -110,7 +112,8 @@ def report_page(
         withheld=_withheld(journal),
         tried=[_tried(treatment) for treatment in state.treatments],
         experiments=_experiments(history),
-        outcomes=outcomes(history),
+        charts=experiment_charts(history),
+        outcomes=_other_outcomes(history),
         coverage=coverage(history, journal, catalogue()),
         facts=facts(history),
         lines=[one_line(entry.record) for entry in journal][:MOST_JOURNAL_LINES],
@@ -178,8 +181,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "zip": zip}
+    environment.filters |= {"number": number, "quantity": quantity, "zip": zip, "brief": _brief}
     return environment
+
+
+def _brief(value: float) -> str:
+    return f"{value:.2g}" if np.isfinite(value) else "not finite"
 
 
 def _sha256(script: str) -> str:
@@ -231,14 +238,13 @@ def _thinned(ends: Sequence[int], most: int = 40) -> Sequence[int]:
 def _experiments(history: History) -> list[tuple[str, str, str]]:
     """Return what experiments measured: name, meaning, values of the last time."""
     measured = [history[s] for s in history if s.tag.startswith(EXPERIMENT) and s in history]
-    return [
-        (_experiment_name(series.signal.tag), series.signal.help, _measured(series))
-        for series in measured
-    ]
+    return [(name_of(series.signal), series.signal.help, _measured(series)) for series in measured]
 
 
-def _experiment_name(tag: str) -> str:
-    return tag.removeprefix(EXPERIMENT).replace("_", "-")
+def _other_outcomes(history: History) -> tuple[str, ...]:
+    """Return what experiments said that no chart says already."""
+    charted = {chart.said for chart in experiment_charts(history)}
+    return tuple(text for text in outcomes(history) if text not in charted)
 
 
 def _measured(series: Series) -> str:
@@ -262,10 +268,16 @@ def page_data(drawn: Sequence[Panel], maps: Sequence[Any], steps: int) -> dict[s
                 "panel": panel.key,
                 "steps": line.steps.tolist(),
                 "values": _short(line.values),
+                **({} if line.low is line.values else {"low": _short(line.low)}),
+                **({} if line.high is line.values else {"high": _short(line.high)}),
             }
             for panel in drawn
             for line in panel.lines
         ],
+        "scales": {
+            panel.key: {"low": panel.scale.low, "high": panel.scale.high, "log": panel.log}
+            for panel in drawn
+        },
         "maps": {
             one.key: {
                 "layers": one.layers,

@@ -29,11 +29,22 @@ def outcomes(history: History) -> tuple[str, ...]:
         >>> outcomes(history({EXPERIMENT_ZERO_INPUTS: row}))
         ('the loss is the same whatever the inputs (2.3)',)
     """
-    said = (_inputs, _mixing, _step, _batch, _labels, _modes, _rates, _data, _replay)
+    said = (
+        of_inputs,
+        of_mixing,
+        of_step,
+        of_batch,
+        of_labels,
+        of_modes,
+        of_rates,
+        of_data,
+        of_replay,
+    )
     return tuple(text for say in said if (text := say(history)))
 
 
-def _inputs(history: History) -> str:
+def of_inputs(history: History) -> str:
+    """Say whether the inputs count; empty where it was not asked."""
     ignored, row = ignored_inputs(history), latest(history, EXPERIMENT_ZERO_INPUTS)
     if ignored is None:
         return ""
@@ -43,14 +54,16 @@ def _inputs(history: History) -> str:
     return f"inputs count (loss {real}, {zeroed} without them)"
 
 
-def _mixing(history: History) -> str:
+def of_mixing(history: History) -> str:
+    """Say whether samples of a batch are mixed; empty where it was not asked."""
     mixed = mixing(history)
     if mixed is None:
         return ""
     return "samples of a batch are mixed" if mixed > MIXED else "samples do not mix"
 
 
-def _step(history: History) -> str:
+def of_step(history: History) -> str:
+    """Say what an update does to the loss of its batch; empty where it was not asked."""
     along = along_update(history)
     if along is None:
         return ""
@@ -59,7 +72,8 @@ def _step(history: History) -> str:
     return f"an update {moved}"
 
 
-def _batch(history: History) -> str:
+def of_batch(history: History) -> str:
+    """Say how far one batch was learned by heart; empty where it was not asked."""
     tried = fitting(history)
     if tried is None:
         return ""
@@ -70,7 +84,8 @@ def _batch(history: History) -> str:
     return f"one batch repeated: {reached} ({blind} without inputs)"
 
 
-def _labels(history: History) -> str:
+def of_labels(history: History) -> str:
+    """Say whether labels fit their inputs; empty where it was not asked."""
     tried = label_test(history)
     if tried is None:
         return ""
@@ -78,7 +93,8 @@ def _labels(history: History) -> str:
     return f"labels {word[tried.informative]} the inputs"
 
 
-def _modes(history: History) -> str:
+def of_modes(history: History) -> str:
+    """Say how training mode differs from evaluation; empty where it was not asked."""
     series = history[EXPERIMENT_TRAIN_AGAINST_EVAL]
     if not len(series) or not {"train", "eval"} <= set(series.labels):
         return ""
@@ -87,14 +103,17 @@ def _modes(history: History) -> str:
     return f"loss in training mode {number(float(train))}, in evaluation {number(float(evaluated))}"
 
 
-def _rates(history: History) -> str:
+def of_rates(history: History) -> str:
+    """Say which learning rate is best; empty where it was not asked."""
     best = best_multiple(history)
     if best is None:
         return ""
-    return "the learning rate is best" if best == 1.0 else f"{best:g} × the learning rate is best"
+    multiple = "" if best == 1.0 else f"{best:g} × "
+    return f"{multiple}your learning rate is the best of those tried"
 
 
-def _data(history: History) -> str:
+def of_data(history: History) -> str:
+    """Say whether more data would help; empty where it was not asked."""
     row = latest(history, EXPERIMENT_LEARNING_CURVE)
     gained = fall(row.get("0.25", math.nan), row.get("1", math.nan))
     if math.isnan(gained):
@@ -103,7 +122,8 @@ def _data(history: History) -> str:
     return f"four times the data {more if gained > 0.02 else 'does not help'}"
 
 
-def _replay(history: History) -> str:
+def of_replay(history: History) -> str:
+    """Say what was not finite first; empty where it was not asked."""
     row = latest(history, EXPERIMENT_REPLAY_BATCH)
     place = next((name for name, value in row.items() if value == 1.0), "none")
     return "" if place == "none" else f"first not finite: {place}"

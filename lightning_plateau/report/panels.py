@@ -45,6 +45,8 @@ class Line:
         name: What it is, for the legend.
         steps: int64 ``[n]``.
         values: What is drawn, ``[n]``; NaN is a gap.
+        low: Least value where each point stands for several, ``[n]``; else ``values``.
+        high: The greatest.
         path: SVG path of the line.
         band: SVG path around all values, where they were made fewer; else empty.
         dots: SVG path of a dot at each value; else empty.
@@ -53,6 +55,8 @@ class Line:
     name: str
     steps: Steps
     values: Floats
+    low: Floats
+    high: Floats
     path: str
     band: str = ""
     dots: str = ""
@@ -66,8 +70,7 @@ class Panel:
         key: Short name, ``"loss"``.
         title: What is drawn.
         lines: Its curves.
-        ticks: Values beside it.
-        log: Whether heights are those of logarithms.
+        scale: What its axis of values spans.
         gaps: SVG path of marks where values were NaN or infinite; else empty.
         broken: How many those were.
         text: The plot in a sentence, for who cannot see it.
@@ -76,11 +79,20 @@ class Panel:
     key: str
     title: str
     lines: tuple[Line, ...]
-    ticks: tuple[Tick, ...]
-    log: bool
+    scale: Scale
     gaps: str
     broken: int
     text: str
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        """Values beside it."""
+        return self.scale.ticks
+
+    @property
+    def log(self) -> bool:
+        """Whether heights are those of logarithms."""
+        return self.scale.log
 
 
 def panels(history: History) -> tuple[Panel, ...]:
@@ -193,7 +205,7 @@ def _panel(key: str, title: str, series: dict[str, Series], length: int) -> Pane
     recorded = [one for one in series.values() if one.signal.cadence in ("step", "event")]
     broken = np.unique(np.concatenate([s.steps[~np.isfinite(s.values)] for s in recorded] + [NONE]))
     gaps = _gaps(broken, length)
-    return Panel(key, title, lines, scale.ticks, scale.log, gaps, len(broken), _told(lines))
+    return Panel(key, title, lines, scale, gaps, len(broken), _told(lines))
 
 
 def _line(name: str, drawn: Curve, scale: Scale, length: int) -> Line:
@@ -206,6 +218,8 @@ def _line(name: str, drawn: Curve, scale: Scale, length: int) -> Line:
         name,
         drawn.steps,
         line,
+        line if drawn.smooth is None else drawn.lowest,
+        line if drawn.smooth is None else drawn.highest,
         _path(x, _heights(scale, line)),
         "" if drawn.smooth is None else _band(x, scale, drawn),
         "".join(

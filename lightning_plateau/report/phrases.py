@@ -11,6 +11,7 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.journal import Note
 from lightning_plateau.core.profile import Value
 from lightning_plateau.core.remedy import Intervention, Outcome
+from lightning_plateau.report.quantities import quantity
 
 
 def number(value: Value) -> str:
@@ -91,12 +92,12 @@ def measured(evidence: Evidence) -> str:
 
     Example:
         >>> measured(Evidence("gradient/norm", 4e9, 10.0, "fc.weight"))
-        'gradient/norm 4e+09 (limit 10) at fc.weight'
+        'gradient norm 4e+09 (limit 10) at fc.weight'
     """
     unit = f" {evidence.unit}" if evidence.unit else ""
     limit = "" if evidence.limit is None else f" (limit {number(evidence.limit)}{unit})"
     where = f" at {evidence.where}" if evidence.where else ""
-    return f"{evidence.quantity} {number(evidence.value)}{unit}{limit}{where}"
+    return f"{quantity(evidence.quantity)} {number(evidence.value)}{unit}{limit}{where}"
 
 
 @singledispatch

@@ -4,6 +4,8 @@
   const byId = (id) => document.getElementById(id);
   const steps = data.steps;
 
+  const text = (value) => (value === null ? "NaN" : String(Number(value.toPrecision(4))));
+
   // --- The time axis: everything on it follows two numbers, the shares of the run shown. ---
   const axis = byId("axis");
   if (axis) {
@@ -11,16 +13,85 @@
     const least = Math.min(1, Math.max(4 / steps, 1e-5));
     let low = 0, high = 1;
 
+    // --- Heights: a zoom shows the values of its stretch over the whole height of the plot. ---
+    const heightOf = (scale, value) => {
+      const on = scale.log ? Math.log : Number;
+      const share = (on(Math.max(value, scale.log ? scale.low : -Infinity)) - on(scale.low)) / (on(scale.high) - on(scale.low));
+      return Math.min(1, Math.max(0, share));
+    };
+    const valueOf = (scale, height) => {
+      if (!scale.log) return scale.low + height * (scale.high - scale.low);
+      return Math.exp(Math.log(scale.low) + height * (Math.log(scale.high) - Math.log(scale.low)));
+    };
+    const seen = (key, first, last) => {
+      let bottom = Infinity, top = -Infinity;
+      for (const curve of data.curves) {
+        if (curve.panel !== key) continue;
+        curve.steps.forEach((step, at) => {
+          if (step < first || step > last || curve.values[at] === null) return;
+          const least = (curve.low ?? curve.values)[at], most = (curve.high ?? curve.values)[at];
+          bottom = Math.min(bottom, heightOf(data.scales[key], least));
+          top = Math.max(top, heightOf(data.scales[key], most));
+        });
+      }
+      return [bottom, top];
+    };
+    const fitted = (key, first, last) => {
+      const [bottom, top] = seen(key, first, last);
+      if (!byId("fit").checked || low === 0 && high === 1 || bottom > top) return [0, 1];
+      const room = Math.max(0.06 * (top - bottom), 0.01);
+      return [Math.max(0, bottom - room), Math.min(1, top + room)];
+    };
+    const sizes = (low, high, most) => {
+      const raw = (high - low) / most, power = 10 ** Math.floor(Math.log10(raw));
+      const size = [1, 2, 5, 10].map((m) => m * power).find((step) => step >= raw * (1 - 1e-9));
+      const first = Math.ceil(low / size - 1e-9), count = Math.floor(high / size + 1e-9) - first + 1;
+      return Array.from({ length: Math.max(0, count) }, (_, at) => (first + at) * size);
+    };
+    const powers = (low, high, most) => {
+      const first = Math.ceil(Math.log10(low)), last = Math.floor(Math.log10(high));
+      const round = [first - 1, first].flatMap((power) => [1, 2, 5].map((m) => m * 10 ** power)).filter((v) => low <= v && v <= high);
+      if (last - first < 1) return round.length > 1 ? round : sizes(low, high, most);
+      const every = Math.ceil((last - first + 1) / most);
+      return Array.from({ length: Math.floor((last - first) / every) + 1 }, (_, at) => 10 ** (first + at * every));
+    };
+    const stretch = (plot, svg, first, last) => {
+      const key = plot.dataset.panel, scale = data.scales[key];
+      const [bottom, top] = fitted(key, first, last), span = top - bottom;
+      svg.setAttribute("viewBox", `${1000 * low} ${100 * (1 - top)} ${1000 * (high - low)} ${100 * span}`);
+      for (const gap of svg.querySelectorAll(".gaps")) {
+        gap.setAttribute("transform", `translate(0 ${100 * (1 - top)}) scale(1 ${span})`);
+      }
+      const values = (scale.log ? powers : sizes)(valueOf(scale, bottom), valueOf(scale, top), Math.max(2, Math.floor(plot.clientHeight / 30)));
+      const heights = values.map((value) => heightOf(scale, value));
+      plot.querySelectorAll(".tick").forEach((old) => old.remove());
+      plot.prepend(...values.map((value, at) => {
+        const tick = document.createElement("span");
+        tick.className = "tick";
+        tick.style.setProperty("--up", (heights[at] - bottom) / span);
+        tick.textContent = text(value);
+        return tick;
+      }));
+      svg.querySelectorAll(".grid").forEach((old) => old.remove());
+      svg.prepend(...heights.map((height) => {
+        const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+        line.setAttribute("class", "grid");
+        line.setAttribute("d", `M0 ${100 * (1 - height)}H1000`);
+        return line;
+      }));
+    };
+
     const show = (from, to) => {
       const span = Math.min(1, Math.max(least, to - from));
       low = Math.min(1 - span, Math.max(0, from));
       high = low + span;
       axis.style.setProperty("--lo", low);
       axis.style.setProperty("--hi", high);
-      for (const svg of axis.querySelectorAll("svg.zoomable")) {
-        svg.setAttribute("viewBox", `${1000 * low} 0 ${1000 * span} ${svg.dataset.height}`);
-      }
       const first = Math.round(low * steps), last = Math.round(high * steps);
+      for (const svg of axis.querySelectorAll("svg.zoomable")) {
+        if (svg.parentElement.dataset.panel) stretch(svg.parentElement, svg, first, last);
+        else svg.setAttribute("viewBox", `${1000 * low} 0 ${1000 * span} ${svg.dataset.height}`);
+      }
       byId("window").textContent = `steps ${first} to ${last}`;
       byId("scale").replaceChildren(...ticks(first, last));
       Object.assign(byId("step"), { min: first, max: last });
@@ -54,6 +125,7 @@
     for (const button of document.querySelectorAll("[data-zoom]")) {
       button.addEventListener("click", () => actions[button.dataset.zoom]());
     }
+    byId("fit").addEventListener("change", () => show(low, high));
     axis.addEventListener("keydown", (event) => {
       if (event.target !== axis || event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
       event.preventDefault();
@@ -61,7 +133,6 @@
     });
 
     // --- Reading values: the last point at or before a step. ---
-    const text = (value) => (value === null ? "NaN" : String(Number(value.toPrecision(4))));
     const valueAt = (curve, step) => {
       let from = 0, to = curve.steps.length;
       while (from < to) {
@@ -148,11 +219,13 @@
   // A link to a finding that the filter hides must not lead nowhere.
   addEventListener("hashchange", () => {
     const target = byId(decodeURIComponent(location.hash.slice(1)));
-    if (target && target.hidden) {
+    if (!target) return;
+    target.querySelectorAll("details").forEach((one) => { one.open = true; });
+    if (target.hidden) {
       byId("filter").value = byId("kind").value = "";
       filter();
-      target.scrollIntoView();
     }
+    target.scrollIntoView();
   });
 
   // Paper has no way to open what is folded.
