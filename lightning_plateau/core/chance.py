@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.labels import labels
-from lightning_plateau.core.objective import Comparison, closing, comparisons
+from lightning_plateau.core.loss_scale import AGREEMENT, is_squared, loss_scale
+from lightning_plateau.core.objective import Comparison, comparisons
 from lightning_plateau.core.signal import LOSS
-from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Operation, Tape
+from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Tape
 from lightning_plateau.core.trend import MAGNITUDE
 
-AGREEMENT = 0.1
 FEWEST_RARE = 50
 """Samples outside the most frequent class that tell frequencies well enough."""
 CLEARLY_LOWER = 0.9
@@ -71,11 +71,12 @@ def guessing(history: History) -> Guess | None:
     """Return the loss of the best constant guess, from the loss call; None where unknown.
 
     It is ln K for K classes of equal frequency, the entropy of the targets' mean for a binary
-    cross-entropy, and the variance of the targets for a mean squared error. Unknown where several
-    losses are added, a loss is weighted or not averaged, or its kind tells nothing.
+    cross-entropy, and the variance of the targets for a mean squared error; as many times as much
+    where the loss is a sum, or multiplied by a number. Unknown where several losses are added, a
+    loss is weighted, or its kind tells nothing.
 
     Example:
-        >>> from lightning_plateau.core.tape import Operand
+        >>> from lightning_plateau.core.tape import Operand, Operation
         >>> from lightning_plateau.testing import history
         >>> weight, x = Operand("parameter", name="w"), Operand("batch", 0, "0")
         >>> fc = Operation(0, "linear", operands=(x, weight), shape=(8, 10))
@@ -87,7 +88,8 @@ def guessing(history: History) -> Guess | None:
     known = _comparisons(history)
     if not known:
         return None
-    return best_guess(known)
+    guess = best_guess([comparison for comparison, _ in known])
+    return None if guess is None else replace(guess, loss=guess.loss * _scale(history))
 
 
 def best_guess(seen: Sequence[Comparison]) -> Guess | None:
@@ -116,14 +118,14 @@ def guessing_by_frequency(history: History) -> Guess | None:
     guess, counted, known = guessing(history), labels(history), _comparisons(history)
     if counted is None or not known or _weighted(history):
         return guess
-    classes = 2 if known[-1].operation.name in BINARY_LOSSES else guess.classes if guess else 0
+    classes = 2 if known[-1][0].operation.name in BINARY_LOSSES else guess.classes if guess else 0
     if classes < 2:
         return guess
     rare = float(counted.totals.sum() - counted.totals.max())
     informed = counted.entropy + counted.entropy_error
     if rare < FEWEST_RARE or informed > CLEARLY_LOWER * math.log(classes):
         return guess
-    return Guess(informed, classes, uneven=True)
+    return Guess(informed * _scale(history), classes, uneven=True)
 
 
 @derived
@@ -142,7 +144,7 @@ def stopped_at_frequencies(history: History) -> tuple[Guess, float] | None:
     recent = np.clip(losses[len(losses) // 2 :], -MAGNITUDE, MAGNITUDE)
     if guess is None or guess.classes < 2 or len(recent) < FEWEST_RECENT:
         return None
-    if not 0.0 < guess.loss < CLEARLY_LOWER * math.log(guess.classes):
+    if not 0.0 < guess.loss < CLEARLY_LOWER * math.log(guess.classes) * _scale(history):
         return None
     level, error = float(recent.mean()), float(recent.std()) / math.sqrt(len(recent))
     share = level / guess.loss
@@ -159,52 +161,27 @@ def _weighted(history: History) -> bool:
 
 
 @derived
-def _comparisons(history: History) -> list[Comparison]:
-    """Return of each tape the one comparison whose mean is the loss."""
+def _comparisons(history: History) -> list[tuple[Comparison, float]]:
+    """Return of each tape the one comparison that the loss is made of, and its factor."""
     accumulated = history.profile.accumulate_grad_batches
     found = (_comparison(tape, accumulated) for tape in history.tapes)
     return [one for one in found if one is not None]
 
 
-def _comparison(tape: Tape, accumulated: int) -> Comparison | None:
-    """Return the one comparison whose mean is the loss, or None."""
+def _scale(history: History) -> float:
+    """Return the typical factor of the loss; 1 where it is a mean."""
+    return float(np.median([scale for _, scale in _comparisons(history)] or [1.0]))
+
+
+def _comparison(tape: Tape, accumulated: int) -> tuple[Comparison, float] | None:
+    """Return the one comparison that the loss is made of, and its factor; None where unknown."""
     found = [one for one in comparisons(tape) if one.prediction.source == "operation"]
     if len(found) != 1:
         return None
-    [comparison] = found
-    if comparison.by_hand:
-        return comparison if _is_mean_square(tape, comparison.operation) else None
-    return comparison if _is_whole(tape, comparison.operation, accumulated) else None
-
-
-def _is_whole(tape: Tape, loss: Operation, accumulated: int) -> bool:
-    """Whether the averaged ``loss`` is all that backward started from, up to a tenth."""
-    if loss.attributes.get("reduction", "mean") != "mean":
-        return False
-    if tape.root is None or not 0 <= tape.root < len(tape) or tape.root == loss.index:
-        return True
-    part = loss.statistics.get("mean", math.nan)
-    whole = tape.operations[tape.root].statistics.get("mean", math.nan) * max(1, accumulated)
-    return abs(whole - part) <= AGREEMENT * abs(part)
-
-
-def _is_mean_square(tape: Tape, difference: Operation) -> bool:
-    """Whether the mean of the squares of ``difference`` is the loss, and nothing else is."""
-    index, names = difference.index, []
-    path = closing(tape)  # what is only logged does not count
-    while index != tape.root:
-        users = [operation for operation in path if _uses(operation, index)]
-        if len(users) != 1:
-            return False
-        names.append(users[0].name)
-        index = users[0].index
-    return (
-        names[:1] in (["pow"], ["square"], ["mul"]) and names[1:2] == ["mean"] and len(names) <= 3
-    )
-
-
-def _uses(operation: Operation, index: int) -> bool:
-    return any(o.source == "operation" and o.index == index for o in operation.operands)
+    if found[0].by_hand and not is_squared(tape, found[0]):
+        return None
+    scale = loss_scale(tape, found[0], accumulated)
+    return None if scale is None else (found[0], scale)
 
 
 def _guess(latest: Comparison, seen: Iterable[Comparison]) -> Guess | None:

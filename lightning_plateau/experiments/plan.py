@@ -30,6 +30,7 @@ SEPARATING: dict[str, tuple[type[Experiment], ...]] = {
     "LP403": (StepSize,),
     "LP405": (StepSize,),
     "LP807": (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels),
+    "LP808": (StepSize, ZeroInputs, OverfitOneBatch),
 }
 """By symptom, the experiments that separate the causes which it may have, the cheapest first."""
 PROBABLE = 0.9

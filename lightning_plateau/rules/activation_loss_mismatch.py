@@ -108,6 +108,7 @@ class ActivationLossMismatch(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "the loss has its minimum elsewhere, or its gradient vanishes on the way"
 

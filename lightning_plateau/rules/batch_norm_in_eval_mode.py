@@ -84,6 +84,7 @@ class BatchNormInEvalMode(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "frozen statistics do not follow the weights: the scale is not held"
 

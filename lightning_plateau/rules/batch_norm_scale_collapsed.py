@@ -66,6 +66,7 @@ class BatchNormScaleCollapsed(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "a scale of zero lets only the bias through, whatever goes in"
 

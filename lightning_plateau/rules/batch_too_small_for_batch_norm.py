@@ -61,6 +61,7 @@ class BatchTooSmallForBatchNorm(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "each sample is normalized by the noise of the few beside it"
 

@@ -67,6 +67,7 @@ class BroadcastInLoss(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "every prediction is pulled to all targets, so only their mean is learned"
 

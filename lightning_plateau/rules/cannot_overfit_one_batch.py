@@ -50,7 +50,7 @@ class CannotOverfitOneBatch(Rule):
     code: ClassVar[str] = "LP803"
     name: ClassVar[str] = "cannot-overfit-one-batch"
     requires: ClassVar = (LOSS, EXPERIMENT_OVERFIT)
-    explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP802", "LP807")
+    explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP802", "LP807", "LP808")
     why: ClassVar[str] = "what cannot be learned by heart cannot be learned at all"
 
     least_fall: float = 0.1

@@ -60,7 +60,7 @@ class ClassImbalance(Rule):
     name: ClassVar[str] = "class-imbalance"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (LABEL_COUNTS, LOSS)
-    explains: ClassVar = ("LP306", "LP401", "LP802", "LP807")
+    explains: ClassVar = ("LP306", "LP401", "LP802", "LP807", "LP808")
     why: ClassVar[str] = "the frequent classes make nearly all of the gradient"
 
     largest_ratio: float = 10.0

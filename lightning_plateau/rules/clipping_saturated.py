@@ -57,7 +57,7 @@ class ClippingSaturated(Rule):
     name: ClassVar[str] = "clipping-saturated"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (CLIP_COEFFICIENT, GRADIENT_NORM)
-    explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP414", "LP802", "LP807")
+    explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP414", "LP802", "LP807", "LP808")
     why: ClassVar[str] = "steps have the length that the clip value allows, whatever the gradient"
 
     minimum_rows: int = 6

@@ -83,6 +83,7 @@ class ConstantFeatures(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "whoever sees the same each time can only learn one constant answer"
 

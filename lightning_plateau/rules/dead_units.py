@@ -68,6 +68,7 @@ class DeadUnits(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("reinitialize", "replace-activation", "decay-learning-rate")
     why: ClassVar[str] = "a unit that is zero for every sample passes no gradient and stays so"

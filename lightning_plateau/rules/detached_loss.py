@@ -91,6 +91,7 @@ class DetachedLoss(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "no parameter gets a gradient, so nothing is learned"
 

@@ -84,6 +84,7 @@ class ExplodingGradients(Rule):
         "LP706",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = (
         "clip-gradients",

@@ -51,7 +51,17 @@ class FrozenParameters(Rule):
     name: ClassVar[str] = "frozen-parameters"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (GRADIENT_NORMS,)
-    explains: ClassVar = ("LP104", "LP306", "LP401", "LP405", "LP414", "LP802", "LP803", "LP807")
+    explains: ClassVar = (
+        "LP104",
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP414",
+        "LP802",
+        "LP803",
+        "LP807",
+        "LP808",
+    )
     why: ClassVar[str] = "frozen weights keep what they start with, learned or random"
 
     least_share: float = 0.5

@@ -72,6 +72,7 @@ class GradientsNotZeroed(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "each step adds up the gradients of all batches so far"
 

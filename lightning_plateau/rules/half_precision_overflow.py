@@ -63,6 +63,7 @@ class HalfPrecisionOverflow(Rule):
         "LP414",
         "LP802",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "a skipped step trains nothing, though the schedule goes on"
 

@@ -110,6 +110,7 @@ class InputNotNormalized(Rule):
         "LP706",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("standardize-input",)
     why: ClassVar[str] = (

@@ -92,6 +92,7 @@ class LabelsOutOfRange(Rule):
         "LP706",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "the loss cannot read such a label: it crashes, or has no lower bound"
 

@@ -70,7 +70,7 @@ class LabelsUninformative(Rule):
     name: ClassVar[str] = "labels-uninformative"
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LOSS, VALIDATION_LOSS, EXPERIMENT_SHUFFLED_LABELS)
-    explains: ClassVar = ("LP104", "LP306", "LP401", "LP801", "LP802", "LP807")
+    explains: ClassVar = ("LP104", "LP306", "LP401", "LP801", "LP802", "LP807", "LP808")
     why: ClassVar[str] = "no model can learn labels that do not depend on the inputs"
 
     least_validations: int = 4

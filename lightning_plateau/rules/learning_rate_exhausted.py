@@ -46,7 +46,7 @@ class LearningRateExhausted(Rule):
     name: ClassVar[str] = "learning-rate-exhausted"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (LEARNING_RATES,)
-    explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP414", "LP807")
+    explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP414", "LP807", "LP808")
     remedies: ClassVar = ("warm-restart",)
     why: ClassVar[str] = "the steps have become too short to learn anything more"
 

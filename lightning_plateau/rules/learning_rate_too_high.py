@@ -108,6 +108,7 @@ class LearningRateTooHigh(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("decay-learning-rate", "warm-up", "roll-back", "clip-gradients")
     why: ClassVar[str] = "a step longer than the gradient holds for overshoots the minimum"

@@ -75,7 +75,7 @@ class LearningRateTooLow(Rule):
         LEARNING_RATES,
         EXPERIMENT_STEP_SIZE,
     )
-    explains: ClassVar = ("LP104", "LP306", "LP401", "LP405", "LP414", "LP802", "LP807")
+    explains: ClassVar = ("LP104", "LP306", "LP401", "LP405", "LP414", "LP802", "LP807", "LP808")
     remedies: ClassVar = ("raise-learning-rate",)
     why: ClassVar[str] = "the network stays where it was initialized"
 

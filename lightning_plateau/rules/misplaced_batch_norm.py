@@ -80,6 +80,7 @@ class MisplacedBatchNorm(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "it forces one mean and one spread on what should differ"
 

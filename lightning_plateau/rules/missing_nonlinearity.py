@@ -77,7 +77,7 @@ class MissingNonlinearity(Rule):
 
     code: ClassVar[str] = "LP503"
     name: ClassVar[str] = "missing-nonlinearity"
-    explains: ClassVar = ("LP306", "LP401", "LP405", "LP802", "LP803", "LP807")
+    explains: ClassVar = ("LP306", "LP401", "LP405", "LP802", "LP803", "LP807", "LP808")
     why: ClassVar[str] = "linear layers in a row can learn no more than one of them"
 
     throughout: float = 0.75

@@ -64,6 +64,7 @@ class NegatedLoss(Rule):
         "LP801",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "each step moves the model away from the targets"
 

@@ -53,7 +53,17 @@ class NoGradient(Rule):
     code: ClassVar[str] = "LP304"
     name: ClassVar[str] = "no-gradient"
     requires: ClassVar = (GRADIENT_NORMS, GRADIENT_NORM, LOSS)
-    explains: ClassVar = ("LP104", "LP306", "LP401", "LP405", "LP414", "LP802", "LP803", "LP807")
+    explains: ClassVar = (
+        "LP104",
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP414",
+        "LP802",
+        "LP803",
+        "LP807",
+        "LP808",
+    )
     remedies: ClassVar = ("reinitialize",)
     why: ClassVar[str] = "parameters without a gradient keep their random start"
 

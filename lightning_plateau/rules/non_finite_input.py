@@ -75,6 +75,7 @@ class NonFiniteInput(Rule):
         "LP605",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("skip-step",)
     why: ClassVar[str] = "one NaN in one sample makes the loss and every gradient NaN"

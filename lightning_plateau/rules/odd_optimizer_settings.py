@@ -76,6 +76,7 @@ class OddOptimizerSettings(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "the steps do not go where the gradient points, or hardly go at all"
 

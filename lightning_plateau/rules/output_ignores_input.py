@@ -61,7 +61,17 @@ class OutputIgnoresInput(Rule):
     code: ClassVar[str] = "LP707"
     name: ClassVar[str] = "output-ignores-input"
     requires: ClassVar = (LOSS, EXPERIMENT_ZERO_INPUTS)
-    explains: ClassVar = ("LP304", "LP306", "LP401", "LP405", "LP414", "LP802", "LP803", "LP807")
+    explains: ClassVar = (
+        "LP304",
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP414",
+        "LP802",
+        "LP803",
+        "LP807",
+        "LP808",
+    )
     why: ClassVar[str] = "the best that can be learned is one answer for all samples"
 
     least_spread: float = 1e-3

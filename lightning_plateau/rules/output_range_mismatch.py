@@ -105,6 +105,7 @@ class OutputRangeMismatch(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "the output saturates at its bound, and no training brings it further"
 

@@ -79,6 +79,7 @@ class OverRegularized(Rule):
         "LP803",
         "LP804",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "a constant answer costs less than one that the data had a part in"
 

@@ -72,6 +72,7 @@ class ParametersNotOptimized(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "their gradients are thrown away, and they keep their random start"
 

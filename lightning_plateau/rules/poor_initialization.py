@@ -123,6 +123,7 @@ class PoorInitialization(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("reinitialize",)
     why: ClassVar[str] = "what each layer does to the scale of its input multiplies up over depth"

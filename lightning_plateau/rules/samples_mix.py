@@ -74,6 +74,7 @@ class SamplesMix(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "what is predicted for a sample depends on its neighbours in the batch"
 

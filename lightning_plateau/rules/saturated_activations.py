@@ -69,6 +69,7 @@ class SaturatedActivations(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("reinitialize", "replace-activation", "decay-learning-rate")
     why: ClassVar[str] = "a squashing function far from 0 is flat: it passes hardly any gradient"

@@ -60,7 +60,17 @@ class SchedulerIntervalMismatch(Rule):
     code: ClassVar[str] = "LP409"
     name: ClassVar[str] = "scheduler-interval-mismatch"
     requires: ClassVar = (LEARNING_RATES,)
-    explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP408", "LP414", "LP802", "LP807")
+    explains: ClassVar = (
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP407",
+        "LP408",
+        "LP414",
+        "LP802",
+        "LP807",
+        "LP808",
+    )
     why: ClassVar[str] = "the learning rate is gone within an epoch, or never arrives"
 
     spent: float = 0.01

@@ -71,6 +71,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = (
         "logits confined to [0, 1] put a floor under the loss and shrink the gradients up to K-fold"

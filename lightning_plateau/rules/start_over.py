@@ -73,7 +73,7 @@ class StartOver(Rule):
         EXPERIMENT_OVERFIT,
         EXPERIMENT_SHUFFLED_LABELS,
     )
-    explains: ClassVar = ("LP306", "LP401", "LP402", "LP403", "LP405", "LP807")
+    explains: ClassVar = ("LP306", "LP401", "LP402", "LP403", "LP405", "LP807", "LP808")
     why: ClassVar[str] = "more of the same will not help"
 
     least_experiments: int = 3

@@ -60,7 +60,7 @@ class StoppedTooEarly(Rule):
     symptom: ClassVar[bool] = True
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LOSS, VALIDATION_LOSS, LEARNING_RATES)
-    explains: ClassVar = ("LP401", "LP405", "LP802", "LP807")
+    explains: ClassVar = ("LP401", "LP405", "LP802", "LP807", "LP808")
     remedies: ClassVar = ("extend-training",)
     why: ClassVar[str] = "nothing may be wrong but the number of epochs"
 

@@ -74,6 +74,7 @@ class SymmetricInitialization(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("reinitialize",)
     why: ClassVar[str] = "identical units get identical gradients: the layer is worth one unit"

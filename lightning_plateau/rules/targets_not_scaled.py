@@ -135,6 +135,7 @@ class TargetsNotScaled(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = (
         "outputs begin about one: the way to the targets is too long, or the first gradients are"

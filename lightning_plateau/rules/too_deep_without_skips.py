@@ -69,6 +69,7 @@ class TooDeepWithoutSkips(Rule):
         "LP707",
         "LP802",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "signal and gradient are multiplied layer by layer"
 

@@ -67,7 +67,7 @@ class Underfitting(Rule):
     name: ClassVar[str] = "underfitting"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (LOSS, VALIDATION_LOSS, UPDATE_RATIOS, PARAMETER_NORMS, EXPERIMENT_OVERFIT)
-    explains: ClassVar = ("LP306", "LP401", "LP807")
+    explains: ClassVar = ("LP306", "LP401", "LP807", "LP808")
     why: ClassVar[str] = "the optimizer works, but what it works on cannot do better"
 
     high: float = 0.6

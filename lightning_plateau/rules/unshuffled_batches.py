@@ -91,6 +91,7 @@ class UnshuffledBatches(Rule):
         "LP801",
         "LP802",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "each batch pulls the weights towards its own samples, the next one back"
 

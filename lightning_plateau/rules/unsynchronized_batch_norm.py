@@ -62,6 +62,7 @@ class UnsynchronizedBatchNorm(Rule):
         "LP602",
         "LP802",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "gradients are averaged over the devices, statistics are not"
 

@@ -109,6 +109,7 @@ class VanishingGradients(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("replace-activation", "reinitialize", "normalize-gradients")
     why: ClassVar[str] = "the first layers learn nothing, and the later ones see only noise of them"

@@ -87,6 +87,7 @@ class WeightDecayDominates(Rule):
         "LP609",
         "LP802",
         "LP807",
+        "LP808",
     )
     why: ClassVar[str] = "the weights go to zero, or past it, whatever the data say"
 

@@ -75,6 +75,7 @@ class WeightsUnchanged(Rule):
         "LP802",
         "LP803",
         "LP807",
+        "LP808",
     )
     remedies: ClassVar = ("raise-learning-rate",)
     why: ClassVar[str] = "the gradients are computed, and nothing is made of them"

@@ -62,7 +62,17 @@ class WrongMonitor(Rule):
     name: ClassVar[str] = "wrong-monitor"
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LOSS, VALIDATION_LOSS)
-    explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP408", "LP414", "LP802", "LP807")
+    explains: ClassVar = (
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP407",
+        "LP408",
+        "LP414",
+        "LP802",
+        "LP807",
+        "LP808",
+    )
     why: ClassVar[str] = "what is done because of the metric is done at the wrong time"
 
     stale_epochs: int = 4
