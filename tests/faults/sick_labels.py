@@ -48,17 +48,16 @@ def every_index_gives_the_first_row() -> Training:
     return Training(Learner(perceptron(13, 3), optimizer=adam()), train, None, {"max_epochs": 12})
 
 
-@program("LP104", data="breast-cancer", accepted=("LP802",))
-def fourteen_malignant_tumours() -> Training:
-    """A handful of malignant tumours among hundreds, and features that hardly tell."""
-    x, y = data.breast_cancer()
-    keep = torch.cat([(y == 0).nonzero()[:14, 0], (y == 1).nonzero()[:, 0]])
+@program("LP104", accepted=("LP802",))
+def few_ones_among_all_digits() -> Training:
+    """Some ones among hundreds of other digits, told by their brightness and nothing else."""
+    images, labels = data.digits()
+    keep = torch.cat([(labels == 1).nonzero()[:60, 0], (labels != 1).nonzero()[:1000, 0]])
     keep = keep[_mixed(len(keep))]
-    weak = data.standardized(x)[keep][:, [9, 11]]
-    train, validation = data.loaders(weak, y[keep])
-    return Training(
-        Learner(perceptron(2, 2), optimizer=sgd(0.1)), train, validation, {"max_epochs": 40}
-    )
+    brightness = data.standardized(images.mean((1, 2, 3))[keep, None])
+    train, validation = data.loaders(brightness, (labels[keep] == 1).long())
+    module = Learner(perceptron(1, 2), optimizer=sgd(0.1))
+    return Training(module, train, validation, {"max_epochs": 10})
 
 
 @program("LP104", data="text", family="transformer", accepted=("LP802",), part="validation")
@@ -141,7 +140,7 @@ def outliers_dropped_in_validation() -> Training:
     validation: DataLoader[Any] = DataLoader(rows, 128)
     module = Learner(perceptron(10, 1, 8), F.mse_loss, adam(3e-3))
     return Training(
-        module, train, validation, {"max_epochs": 15}, lambda: explained(module, train) > 0.3
+        module, train, validation, {"max_epochs": 8}, lambda: explained(module, train) > 0.2
     )
 
 

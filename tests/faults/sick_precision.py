@@ -49,9 +49,17 @@ def squares_of_raw_targets_in_half_precision() -> Training:
     return Training(Learner(net, loss, adam()), train, validation, {"max_epochs": 6, **_half()})
 
 
-@program("LP205", "LP206", "LP204", "LP406", family="cnn", shows=("LP203",), part="validation")
+@program(
+    "LP205",
+    "LP206",
+    "LP204",
+    "LP101",
+    accepted=("LP406",),
+    shows=("LP203", "LP206"),
+    part="validation",
+)
 def a_model_in_half_precision() -> Training:
-    """half() on model and data, and momentum at a usual rate: a sum overflows."""
+    """half() on a model and on raw bytes: a sum overflows."""
     net = nn.Sequential(
         nn.Flatten(), nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(),
         nn.Linear(512, 10),
