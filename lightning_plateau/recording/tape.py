@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -31,12 +31,12 @@ from lightning_plateau.core.tape import (
 )
 from lightning_plateau.recording.modes import alone, enter, fused_name, leave
 from lightning_plateau.recording.probes.activations import (
-    OPERAND_STATISTICS,
-    OUTPUT_STATISTICS,
+    completed,
     operand_statistics,
     output_statistics,
     unit_dimension,
 )
+from lightning_plateau.recording.probes.gradients import stacked
 from lightning_plateau.recording.probes.normalization import batch_moments
 
 LONGEST = 20_000
@@ -78,6 +78,7 @@ POSITIONAL = {
 _INSPECTED = LOSSES | EDGED
 """Operations whose operands are looked at wherever they are called."""
 Noted = tuple[int, Tensor | None]
+Statistics = dict[str, float]
 _CONVOLVED = ("conv1d", "conv2d", "conv3d")
 
 
@@ -165,8 +166,8 @@ class Draft:
     Attributes:
         step: Optimizer step.
         operations: The operations without statistics.
-        outputs: Statistics of outputs by operation, ``[7]`` each.
-        operands: Statistics of operands by operation and position, ``[9]`` each.
+        outputs: Statistics of outputs by operation and name, 0-d each.
+        operands: Statistics of operands by operation and position, and by name, 0-d each.
         normalizations: Batch moments by layer, ``[2]`` each, and the values per channel.
         root: Index of the operation that backward started from.
         root_requires_grad: Whether the tensor of backward takes part in backward.
@@ -174,20 +175,25 @@ class Draft:
 
     step: int
     operations: list[Operation] = field(default_factory=list)
-    outputs: dict[int, Tensor] = field(default_factory=dict)
-    operands: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    outputs: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    operands: dict[tuple[int, int], dict[str, Tensor]] = field(default_factory=dict)
     normalizations: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     root: int | None = None
     root_requires_grad: bool = True
 
     def tensors(self) -> list[Tensor]:
         """Return the statistics that are still on the device, in the order of ``tape``."""
-        return [*self.outputs.values(), *self.operands.values()]
+        rows = (*self.outputs.values(), *self.operands.values())
+        values = [value for row in rows for value in row.values()]
+        wide = any(value.dtype is torch.float64 for value in values)
+        dtype = torch.float64 if wide else torch.float32
+        return [stacked([value.to(dtype) for value in values])] if values else []
 
     def tape(self, arrays: Sequence[NDArray[Any]]) -> Tape:
         """Return the tape, given the values of ``tensors()`` on the host."""
-        outputs = _named(self.outputs, arrays, OUTPUT_STATISTICS)
-        operands = _named(self.operands, arrays[len(self.outputs) :], OPERAND_STATISTICS)
+        values = iter(arrays[0].tolist() if arrays else ())
+        outputs = _named(self.outputs, values)
+        operands = _named(self.operands, values)
         complete = [
             replace(
                 operation,
@@ -202,17 +208,16 @@ class Draft:
         return Tape(self.step, tuple(complete), self.root, self.root_requires_grad)
 
 
-def _named(
-    keys: Iterable[Any], rows: Sequence[NDArray[Any]], names: tuple[str, ...]
-) -> dict[Any, dict[str, float]]:
-    """Return the statistics by key; those that do not apply to an operation (NaN) are left out."""
+def _named(rows: Mapping[Any, Iterable[str]], values: Iterator[float]) -> dict[Any, Statistics]:
+    """Return the statistics by key; those that a tensor does not have (NaN) are left out."""
+    read = {key: {name: next(values) for name in names} for key, names in rows.items()}
     return {
         key: {
             name: value
-            for name, value in zip(names, row.tolist(), strict=True)
+            for name, value in completed(row).items()
             if not math.isnan(value) or name in _MEANINGFUL_NAN
         }
-        for key, row in zip(keys, rows, strict=False)
+        for key, row in read.items()
     }
 
 

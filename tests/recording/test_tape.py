@@ -383,7 +383,8 @@ def test_activations_are_freed_with_the_step() -> None:
         assert alive() is None  # no reference, and no cycle that only the collector breaks
     finally:
         gc.enable()
-    assert all(tensor.numel() <= 8 for tensor in draft.tensors())
+    # Numbers about the values are kept, not the values.
+    assert sum(tensor.numel() for tensor in draft.tensors()) <= 40 * len(draft.operations)
     assert not any(tensor.requires_grad for tensor in draft.tensors())
 
 

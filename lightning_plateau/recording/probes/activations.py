@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -20,6 +23,8 @@ OPERAND_STATISTICS = (
     "smallest",
 )
 SAMPLE = 16384
+LARGEST_WHOLE = 1 << 16
+"""Elements of an operand up to which all of its rows are looked at one by one."""
 DEAD_BELOW = 1e-5
 SATURATED_BEYOND = 5.0
 
@@ -29,7 +34,7 @@ def thinned(tensor: Tensor, limit: int = SAMPLE) -> Tensor:
     flat = spread(tensor.detach(), limit)
     if flat.is_complex():
         flat = flat.abs()
-    return flat if flat.dtype == torch.float64 else flat.float()
+    return (flat if flat.dtype == torch.float64 else flat.float()).contiguous()
 
 
 def unit_dimension(shape: tuple[int, ...], convolved: bool) -> int:
@@ -43,11 +48,12 @@ def output_statistics(
     rectified: bool = False,
     squashed_input: Tensor | None = None,
     unit_dim: int = -1,
-) -> Tensor:
-    """Return the statistics of an operation's output, ``[7]`` float32, still on its device.
+) -> dict[str, Tensor]:
+    """Return the statistics of an operation's output by name, 0-d, still on its device.
 
-    The columns are ``OUTPUT_STATISTICS``. Moments rest on at most 16,384 evenly spaced elements;
-    ``non_finite`` and ``dead_units`` on all of them.
+    The names are among ``OUTPUT_STATISTICS``; ``completed`` adds ``non_finite`` on the host.
+    Moments rest on at most 16,384 evenly spaced elements; extremes and ``dead_units`` on all of
+    them, in a single read.
 
     Args:
         output: Floating-point tensor with at least one element.
@@ -57,62 +63,86 @@ def output_statistics(
 
     Example:
         >>> dead = torch.tensor([[0.0, 1.0], [0.0, 2.0]])
-        >>> output_statistics(dead, rectified=True)[5]
+        >>> output_statistics(dead, rectified=True)["dead_units"]
         tensor(0.5000)
     """
-    values = thinned(output)
-    lowest, highest = torch.aminmax(values)
-    nothing = torch.full((), float("nan"), device=values.device, dtype=values.dtype)
-    dead = saturated = nothing
+    found = _moments(thinned(output))
+    whole = _comparable(output)
     if rectified:
-        size = output.detach().abs()
-        other = [d for d in range(size.dim()) if d != unit_dim % size.dim()]
-        peak = size.amax(dim=other) if other else size
-        dead = (peak <= DEAD_BELOW).to(values.dtype).mean()
+        lowest, highest = _unit_extremes(whole, unit_dim)
+        silent = torch.maximum(highest, -lowest) <= DEAD_BELOW
+        found["dead_units"] = silent.mean(dtype=torch.float32)
+        found["minimum"], found["maximum"] = lowest.amin(), highest.amax()
+    else:
+        found["minimum"], found["maximum"] = torch.aminmax(whole)
     if squashed_input is not None:
-        saturated = (thinned(squashed_input).abs() > SATURATED_BEYOND).to(values.dtype).mean()
-    broken = torch.isfinite(output.detach()).all().logical_not().to(values.dtype)
-    return torch.stack(
-        [values.mean(), values.std(correction=0), lowest, highest, broken, dead, saturated]
-    ).float()
+        beyond = thinned(squashed_input).abs() > SATURATED_BEYOND
+        found["saturated"] = beyond.mean(dtype=torch.float32)
+    return found
 
 
-def operand_statistics(operand: Tensor) -> Tensor:
-    """Return the statistics of an operand, ``[9]`` float32, still on its device.
+def completed(statistics: Mapping[str, float]) -> dict[str, float]:
+    """Return statistics that were read, with ``non_finite`` beside them.
 
-    The columns are ``OPERAND_STATISTICS``; sums over rows run over dimension 1 and are NaN for
-    tensors with fewer than two dimensions; ``smallest`` is the smallest magnitude.
+    An extreme of values is not finite exactly where one of them is not: NaN passes through both.
+
+    Example:
+        >>> completed({"minimum": 0.0, "maximum": float("inf")})["non_finite"]
+        1.0
+    """
+    known = (statistics["minimum"], statistics["maximum"])
+    return {**statistics, "non_finite": float(not all(map(math.isfinite, known)))}
+
+
+def operand_statistics(operand: Tensor) -> dict[str, Tensor]:
+    """Return the statistics of an operand by name, 0-d, still on its device.
+
+    The names are among ``OPERAND_STATISTICS``; ``completed`` adds ``non_finite`` on the host. Sums
+    over rows run over dimension 1, and are left out for tensors with fewer than two dimensions;
+    ``smallest`` is the smallest magnitude. Extremes rest on all elements; whether numbers are whole
+    and what rows sum to, on evenly spaced samples where there are more than 65,536.
 
     Args:
         operand: Real tensor of any type with at least one element.
 
     Example:
         >>> softmaxed = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
-        >>> round(float(operand_statistics(softmaxed)[6]), 6)
+        >>> round(float(operand_statistics(softmaxed)["row_sum_error"]), 6)
         0.0
     """
     values = operand.detach()
     if values.is_complex():
         values = values.abs()
     values = values if values.dtype == torch.float64 else values.float()
-    lowest, highest = torch.aminmax(values)
-    nothing = torch.full((), float("nan"), device=values.device, dtype=values.dtype)
-    sums = exponential_sums = nothing
-    if values.dim() >= 2 and operand.is_floating_point():
-        sums = (values.sum(dim=1) - 1).abs().amax()
-        exponential_sums = (values.exp().sum(dim=1) - 1).abs().amax()
-    whole = (values == values.round()).all().to(values.dtype)
-    broken = torch.isfinite(values).all().logical_not().to(values.dtype)
-    return torch.stack(
-        [
-            lowest,
-            highest,
-            values.mean(),
-            values.std(correction=0),
-            broken,
-            whole,
-            sums,
-            exponential_sums,
-            values.abs().amin(),
-        ]
-    ).float()
+    found = _moments(values)
+    found["minimum"], found["maximum"] = torch.aminmax(values)
+    found["smallest"] = values.abs().amin()
+    rows = values
+    if rows.dim() and rows.numel() > LARGEST_WHOLE:
+        rows = rows[:: -(-rows.numel() // LARGEST_WHOLE)]
+    found["integer"] = (rows == rows.round()).all().to(values.dtype)
+    if rows.dim() >= 2 and operand.is_floating_point():
+        found["row_sum_error"] = (rows.sum(dim=1) - 1).abs().amax()
+        found["row_exponential_sum_error"] = (rows.exp().sum(dim=1) - 1).abs().amax()
+    return found
+
+
+def _moments(values: Tensor) -> dict[str, Tensor]:
+    """Return mean and standard deviation: two reads, several times faster than ``std``."""
+    mean = values.mean()
+    spread = torch.linalg.vector_norm(values - mean) / math.sqrt(values.numel())
+    return {"mean": mean, "std": spread}
+
+
+def _comparable(output: Tensor) -> Tensor:
+    """Return values whose order torch knows: magnitudes of complex ones, wider than eight bits."""
+    values = output.detach()
+    if values.is_complex():
+        return values.abs()
+    return values if values.element_size() > 1 else values.float()
+
+
+def _unit_extremes(values: Tensor, unit_dim: int) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest value of each unit."""
+    other = [d for d in range(values.dim()) if d != unit_dim % values.dim()] if values.dim() else []
+    return (values.amin(dim=other), values.amax(dim=other)) if other else (values, values)

@@ -20,8 +20,10 @@ def batch_moments(values: Tensor) -> Tensor:
     """
     values = values.detach().float()
     other = [d for d in range(values.dim()) if d != 1]
-    variance, mean = torch.var_mean(values, dim=other, correction=0)
-    return torch.stack([mean.square().mean().sqrt(), variance.mean()])
+    mean = values.mean(dim=other, keepdim=True)
+    # Two plain reads: `var_mean` over several dimensions takes ten times as long on the CPU.
+    variance = (values - mean).square_().mean()
+    return torch.stack([mean.square().mean().sqrt(), variance])
 
 
 def running_moments(mean: Tensor, variance: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from lightning_plateau.recording.probes.activations import (
     OPERAND_STATISTICS,
     OUTPUT_STATISTICS,
     SAMPLE,
+    completed,
     operand_statistics,
     output_statistics,
     thinned,
@@ -20,11 +21,15 @@ from lightning_plateau.recording.probes.activations import (
 
 
 def made(output: torch.Tensor, **settings: object) -> dict[str, float]:
-    return dict(zip(OUTPUT_STATISTICS, output_statistics(output, **settings).tolist(), strict=True))  # type: ignore[arg-type]
+    found = output_statistics(output, **settings)  # type: ignore[arg-type]
+    assert set(found) <= set(OUTPUT_STATISTICS)
+    return completed({name: float(value) for name, value in found.items()})
 
 
 def taken(operand: torch.Tensor) -> dict[str, float]:
-    return dict(zip(OPERAND_STATISTICS, operand_statistics(operand).tolist(), strict=True))
+    found = operand_statistics(operand)
+    assert set(found) <= set(OPERAND_STATISTICS)
+    return completed({name: float(value) for name, value in found.items()})
 
 
 @pytest.mark.parametrize(
@@ -38,8 +43,7 @@ def test_moments_agree_with_numpy(dtype: torch.dtype) -> None:
     assert found["std"] == pytest.approx(plain.std(), rel=1e-4)
     assert (found["minimum"], found["maximum"]) == pytest.approx((plain.min(), plain.max()))
     assert found["non_finite"] == 0.0
-    assert math.isnan(found["dead_units"])
-    assert math.isnan(found["saturated"])
+    assert not {"dead_units", "saturated"} & set(found)
 
 
 def test_large_values_of_half_precision_do_not_overflow() -> None:
@@ -106,7 +110,7 @@ def test_operands_of_whole_numbers() -> None:
     found = taken(torch.tensor([0, 3, 9]))
     assert (found["minimum"], found["maximum"], found["integer"]) == (0, 9, 1)
     assert found["mean"] == 4.0
-    assert math.isnan(found["row_sum_error"])
+    assert "row_sum_error" not in found
 
 
 def test_operand_of_probabilities_and_of_their_logarithms() -> None:
@@ -124,8 +128,7 @@ def test_rows_of_images_run_over_channels() -> None:
 
 def test_one_dimension_has_no_rows() -> None:
     found = taken(torch.tensor([0.5, 0.5]))
-    assert math.isnan(found["row_sum_error"])
-    assert math.isnan(found["row_exponential_sum_error"])
+    assert not {"row_sum_error", "row_exponential_sum_error"} & set(found)
     assert found["integer"] == 0.0
 
 
@@ -144,7 +147,21 @@ def test_operands_of_other_types(dtype: torch.dtype) -> None:
 def test_never_read_the_device(dtype: torch.dtype) -> None:
     tensor = torch.ones(4, 3, 2, 2, dtype=dtype, device="meta")
     made_there = output_statistics(tensor, rectified=True, squashed_input=tensor, unit_dim=1)
-    assert made_there.is_meta
-    assert made_there.shape == (7,)
-    assert operand_statistics(tensor).is_meta
-    assert operand_statistics(torch.ones(3, dtype=torch.int64, device="meta")).shape == (9,)
+    whole = torch.ones(3, dtype=torch.int64, device="meta")
+    for found in (made_there, operand_statistics(tensor), operand_statistics(whole)):
+        assert all(value.is_meta and value.dim() == 0 for value in found.values())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_value_that_is_not_finite_shows_in_a_rectified_output(bad: float) -> None:
+    output = torch.zeros(64, 8, 5, 5)
+    output[33, 4, 2, 2] = bad
+    assert made(output, rectified=True, unit_dim=1)["non_finite"] == 1.0
+
+
+def test_rows_of_a_large_operand_are_looked_at_by_samples() -> None:
+    rows = torch.randn(4096, 64).softmax(1)
+    assert taken(rows)["row_sum_error"] < 1e-6
+    assert taken(rows[:, :3])["row_sum_error"] > 0.1
+    rows[4095, 63] = math.inf
+    assert taken(rows)["non_finite"] == 1.0
