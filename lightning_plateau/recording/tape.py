@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from lightning_plateau.core.domain import EDGED
 from lightning_plateau.core.profile import Value
@@ -30,6 +29,7 @@ from lightning_plateau.core.tape import (
     Tape,
 )
 from lightning_plateau.recording.modes import alone, enter, fused_name, leave
+from lightning_plateau.recording.origins import Origins
 from lightning_plateau.recording.probes.activations import (
     completed,
     operand_statistics,
@@ -38,6 +38,7 @@ from lightning_plateau.recording.probes.activations import (
 )
 from lightning_plateau.recording.probes.gradients import stacked
 from lightning_plateau.recording.probes.normalization import batch_moments
+from lightning_plateau.recording.structure import Structure
 
 LONGEST = 20_000
 """Operations after which a tape ends: unrolled loops repeat themselves."""
@@ -104,10 +105,41 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
+@lru_cache(maxsize=1024)
+def _simple_names(function: Callable[..., Any]) -> dict[str, Any] | None:
+    """Return names and defaults in order, of a function without ``*`` in its signature."""
+    signature = _signature(function)
+    if signature is None:
+        return None
+    parameters = signature.parameters.values()
+    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if any(parameter.kind is not plain for parameter in parameters):
+        return None
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def _quickly_bound(
+    names: Mapping[str, Any] | None, args: Any, kwargs: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return what ``bind`` and ``apply_defaults`` do, which take as long as a small layer does."""
+    if names is None or len(args) > len(names):
+        return None
+    given = dict(zip(names, args, strict=False))
+    if given.keys() & kwargs.keys() or not kwargs.keys() <= names.keys():
+        return None
+    given.update(kwargs)
+    bound = {name: given.get(name, default) for name, default in names.items()}
+    missing = any(value is inspect.Parameter.empty for value in bound.values())
+    return None if missing else bound
+
+
 def _bound(
     function: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the arguments by name, in order; ``arg0``, ``arg1`` where names are unknown."""
+    quickly = _quickly_bound(_simple_names(function), args, kwargs)
+    if quickly is not None:
+        return quickly
     signature = _signature(function)
     if signature is not None:
         try:
@@ -156,7 +188,12 @@ def _plain(value: Any) -> bool:
 
 
 def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    return _type_name(tensor.dtype)
+
+
+@cache
+def _type_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 @dataclass
@@ -194,18 +231,29 @@ class Draft:
         values = iter(arrays[0].tolist() if arrays else ())
         outputs = _named(self.outputs, values)
         operands = _named(self.operands, values)
+        told: dict[int, dict[int, Statistics]] = {}
+        for (index, position), statistics in operands.items():
+            told.setdefault(index, {})[position] = statistics
         complete = [
-            replace(
-                operation,
-                operands=tuple(
-                    replace(operand, statistics=operands.get((operation.index, position), {}))
-                    for position, operand in enumerate(operation.operands)
-                ),
-                statistics=outputs.get(operation.index, {}),
-            )
-            for operation in self.operations
+            _with_statistics(one, outputs.get(one.index), told.get(one.index))
+            for one in self.operations
         ]
         return Tape(self.step, tuple(complete), self.root, self.root_requires_grad)
+
+
+def _with_statistics(
+    made: Operation, output: Statistics | None, operands: Mapping[int, Statistics] | None
+) -> Operation:
+    """Return an operation with what was measured of its output and, by position, its operands."""
+    if output is None and operands is None:
+        return made
+    taken = made.operands
+    if operands is not None:
+        taken = tuple(
+            replace(operand, statistics=operands[position]) if position in operands else operand
+            for position, operand in enumerate(taken)
+        )
+    return replace(made, operands=taken, statistics=output or {})
 
 
 def _named(rows: Mapping[Any, Iterable[str]], values: Iterator[float]) -> dict[Any, Statistics]:
@@ -252,24 +300,20 @@ class TapeRecorder(TorchFunctionMode):
         super().__init__()
         self.draft = Draft(step)
         self._before_first_loss = before_first_loss
-        self._origin: MutableMapping[Tensor, Operand] = WeakTensorKeyDictionary()
+        self._origin = Origins()
         self._convolved: set[int] = set()
         self._layers: list[str] = []
         self._fused: nn.Module | None = None
-        self._names = {id(child): name for name, child in module.named_modules()}
-        self._parametric = {
-            name
-            for name, child in module.named_modules()
-            if next(child.parameters(), None) is not None
-        }
+        structure = Structure.of(module)
+        self._names, self._parametric = structure.names, structure.parametric
         self._handles: list[RemovableHandle] = []
         self.failure: Exception | None = None
-        for name, buffer in module.named_buffers():
-            self._origin[buffer] = Operand("buffer", name=name)
-        for name, parameter in (*optimized, *module.named_parameters()):
-            self._origin[parameter] = Operand("parameter", name=name)
+        for name, buffer in structure.buffers:
+            self._origin.set(buffer, Operand("buffer", name=name))
+        for name, parameter in (*optimized, *structure.parameters):
+            self._origin.set(parameter, Operand("parameter", name=name))
         for position, (path, leaf) in enumerate(batch):
-            self._origin[leaf] = Operand("batch", position, path)
+            self._origin.set(leaf, Operand("batch", position, path))
 
     def start(self) -> None:
         """Begin to record."""
@@ -382,7 +426,7 @@ class TapeRecorder(TorchFunctionMode):
         attributes: dict[str, Value] = {key: value for key, value in named.items() if _plain(value)}
         operands = tuple(self._operand(tensor) for tensor in tensors)
         self.draft.operations.append(Operation(index, name, layer, operands, attributes=attributes))
-        plain_code = layer not in self._parametric - {""}
+        plain_code = not layer or layer not in self._parametric
         if name in _INSPECTED or (name in ELEMENTWISE and plain_code):
             for position, tensor in enumerate(tensors):
                 if readable(tensor) and (name in LOSSES or tensor.numel() <= LARGEST_OPERAND):
@@ -401,13 +445,20 @@ class TapeRecorder(TorchFunctionMode):
     def _complete(self, index: int, taken: Tensor | None, result: Any, made: Tensor) -> None:
         """Add what the call made; ``taken`` is its first tensor."""
         noted = self.draft.operations[index]
-        self.draft.operations[index] = replace(
-            noted, shape=tuple(made.shape), dtype=_dtype(made), requires_grad=made.requires_grad
+        self.draft.operations[index] = Operation(
+            index,
+            noted.name,
+            noted.layer,
+            noted.operands,
+            tuple(made.shape),
+            _dtype(made),
+            noted.attributes,
+            made.requires_grad,
         )
         for tensor in _tensors(result):
             origin = self._origin.get(tensor)
             if origin is None or origin.source not in ("parameter", "buffer"):
-                self._origin[tensor] = Operand("operation", index)
+                self._origin.set(tensor, Operand("operation", index))
         first = noted.operands[0] if noted.operands else None
         from_convolution = (
             first is not None and first.source == "operation" and first.index in self._convolved
