@@ -12,8 +12,8 @@ from lightning_plateau.recording.probes.samples import fingerprints
 
 LARGEST_COPY = 1 << 14
 """Elements of a batch up to which a copy of it waits for others; larger ones are read at once."""
-LARGEST_POOL = 1 << 17
-"""Elements that wait together."""
+LARGEST_POOL = 1 << 15
+"""Elements that wait together: what is worked out of more no longer fits the processor's cache."""
 
 
 @dataclass(frozen=True)

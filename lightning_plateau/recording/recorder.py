@@ -37,6 +37,7 @@ from lightning_plateau.recording.profile import clean_name
 from lightning_plateau.recording.replicas import Replicas, replica_differences
 from lightning_plateau.recording.sites import activation_rows
 from lightning_plateau.recording.store import Store
+from lightning_plateau.recording.structure import Structure
 from lightning_plateau.recording.tape import Draft, TapeRecorder
 from lightning_plateau.recording.transfer import Transfer
 
@@ -136,6 +137,7 @@ class Recorder:
         self._backwards = 0
         self._stepped: set[int] = set()
         self._sampling = False
+        self._structure: Structure | None = None
         self._tape: TapeRecorder | None = None
         self._learning_rates: dict[str, float] = {}
         self._alert_until = 0
@@ -182,13 +184,14 @@ class Recorder:
             return
         if self.clock == 0:
             self._record_initial_norms()
+        self._structure = Structure.of(self._module)
         self.record_batch()
         if self._tape_allowed and not self.profile.unshaped:
             held = [
                 pair for o in self._optimizers for pair in zip(o.names, o.parameters, strict=True)
             ]
             self._tape = TapeRecorder(
-                self.clock, self._module, leaves(batch), before_first_loss, held
+                self.clock, self._module, leaves(batch), before_first_loss, held, self._structure
             )
             self._tape.start()
 
@@ -360,6 +363,7 @@ class Recorder:
         self._block.close_row()
         self._stepped.clear()
         self._sampling = False
+        self._structure = None
         self._batch = None
         self.clock += 1
         return True
@@ -427,7 +431,7 @@ class Recorder:
                 norms = tensor_norms([p.detach() for p in optimizer.parameters])
                 self._sample(signal.PARAMETER_NORMS, step, labels, stacked(norms))
                 if self.wants(signal.UNIT_DIFFERENCES):
-                    differences = stacked(unit_differences(optimizer.parameters))
+                    differences = unit_differences(optimizer.parameters)
                     self._sample(signal.UNIT_DIFFERENCES, step, labels, differences)
                 if optimizer.before:
                     after = sample_elements(optimizer.parameters)
@@ -438,24 +442,26 @@ class Recorder:
             self._record_buffers(step)
 
     def _record_buffers(self, step: int) -> None:
+        structure = self._structure or Structure.of(self._module)
         buffers = [
-            (clean_name(n), b)
-            for n, b in self._module.named_buffers()
-            if b.is_floating_point() and b.numel()
+            (clean_name(n), b) for n, b in structure.buffers if b.is_floating_point() and b.numel()
         ]
         if buffers and self.wants(signal.BUFFER_NORMS):
             norms = stacked(tensor_norms([b for _, b in buffers]))
             self._sample(signal.BUFFER_NORMS, step, tuple(n for n, _ in buffers), norms)
         running = [
             (clean_name(name), layer)
-            for name, layer in self._module.named_modules()
+            for name, layer in structure.layers
             if isinstance(getattr(layer, "running_mean", None), Tensor)
         ]
         if running and self.wants(
             signal.NORMALIZATION_RUNNING_MEAN, signal.NORMALIZATION_RUNNING_VARIANCE
         ):
             labels = tuple(name for name, _ in running)
-            moments = stacked([running_moments(m.running_mean, m.running_var) for _, m in running])
+            moments = running_moments(
+                [layer.running_mean for _, layer in running],
+                [layer.running_var for _, layer in running],
+            )
             self._sample(signal.NORMALIZATION_RUNNING_MEAN, step, labels, moments[:, 0])
             self._sample(signal.NORMALIZATION_RUNNING_VARIANCE, step, labels, moments[:, 1])
 

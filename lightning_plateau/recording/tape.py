@@ -287,6 +287,7 @@ class TapeRecorder(TorchFunctionMode):
             so that labels which would crash the device can be reported before they do.
         optimized: Name and tensor of parameters that an optimizer holds, though the module does
             not know them.
+        structure: What the module consists of now, where that is known already.
     """
 
     def __init__(
@@ -296,6 +297,7 @@ class TapeRecorder(TorchFunctionMode):
         batch: Iterable[tuple[str, Tensor]] = (),
         before_first_loss: Callable[[Draft], None] | None = None,
         optimized: Iterable[tuple[str, Tensor]] = (),
+        structure: Structure | None = None,
     ) -> None:
         super().__init__()
         self.draft = Draft(step)
@@ -304,7 +306,7 @@ class TapeRecorder(TorchFunctionMode):
         self._convolved: set[int] = set()
         self._layers: list[str] = []
         self._fused: nn.Module | None = None
-        structure = Structure.of(module)
+        structure = structure or Structure.of(module)
         self._names, self._parametric = structure.names, structure.parametric
         self._handles: list[RemovableHandle] = []
         self.failure: Exception | None = None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from lightning_plateau.recording.probes.gradients import stacked
 
 
 def batch_moments(values: Tensor) -> Tensor:
@@ -26,17 +30,17 @@ def batch_moments(values: Tensor) -> Tensor:
     return torch.stack([mean.square().mean().sqrt(), variance])
 
 
-def running_moments(mean: Tensor, variance: Tensor) -> Tensor:
-    """Return the same two numbers of a layer's running statistics, ``[2]`` float32.
+def running_moments(means: Sequence[Tensor], variances: Sequence[Tensor]) -> Tensor:
+    """Return the same two numbers of the running statistics of layers, ``[k, 2]`` float32.
 
     Args:
-        mean: Running mean, ``[C]``.
-        variance: Running variance, ``[C]``.
+        means: Running mean of each layer, ``[C]``.
+        variances: Running variance of each.
 
     Example:
-        >>> running_moments(torch.zeros(4), torch.ones(4))
-        tensor([0., 1.])
+        >>> running_moments([torch.zeros(4)], [torch.ones(4)])
+        tensor([[0., 1.]])
     """
-    return torch.stack(
-        [mean.detach().float().square().mean().sqrt(), variance.detach().float().mean()]
-    )
+    mean = [mean.detach().float().square().mean().sqrt() for mean in means]
+    variance = [variance.detach().float().mean() for variance in variances]
+    return torch.stack([stacked(mean), stacked(variance)], dim=1)
