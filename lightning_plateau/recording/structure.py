@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -61,7 +61,7 @@ def _holds_parameters(layer: nn.Module, known: dict[int, bool]) -> bool:
 
 def _held(
     layers: tuple[tuple[str, nn.Module], ...],
-    of: Callable[[nn.Module], dict[str, Tensor | None]],
+    of: Callable[[nn.Module], Mapping[str, Tensor | None]],
 ) -> tuple[tuple[str, Tensor], ...]:
     found: dict[int, tuple[str, Tensor]] = {}
     for prefix, layer in layers:
