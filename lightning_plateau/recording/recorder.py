@@ -449,19 +449,17 @@ class Recorder:
         if buffers and self.wants(signal.BUFFER_NORMS):
             norms = stacked(tensor_norms([b for _, b in buffers]))
             self._sample(signal.BUFFER_NORMS, step, tuple(n for n, _ in buffers), norms)
-        running = [
-            (clean_name(name), layer)
+        running = {
+            clean_name(name): (mean, variance)
             for name, layer in structure.layers
-            if isinstance(getattr(layer, "running_mean", None), Tensor)
-        ]
+            if isinstance(mean := getattr(layer, "running_mean", None), Tensor)
+            and isinstance(variance := getattr(layer, "running_var", None), Tensor)
+        }
         if running and self.wants(
             signal.NORMALIZATION_RUNNING_MEAN, signal.NORMALIZATION_RUNNING_VARIANCE
         ):
-            labels = tuple(name for name, _ in running)
-            moments = running_moments(
-                [layer.running_mean for _, layer in running],
-                [layer.running_var for _, layer in running],
-            )
+            labels = tuple(running)
+            moments = running_moments(*zip(*running.values(), strict=True))
             self._sample(signal.NORMALIZATION_RUNNING_MEAN, step, labels, moments[:, 0])
             self._sample(signal.NORMALIZATION_RUNNING_VARIANCE, step, labels, moments[:, 1])
 

@@ -33,7 +33,7 @@ def sample_elements(parameters: Sequence[Tensor]) -> list[Tensor]:
     if len({(piece.dtype, piece.device) for piece in pieces}) != 1:
         return [piece.clone() for piece in pieces]
     # One copy of all: a copy of each takes longer than the elements do.
-    return list(torch.cat(pieces).split([piece.numel() for piece in pieces]))
+    return list(torch.split(torch.cat(pieces), [piece.numel() for piece in pieces]))
 
 
 def update_ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
