@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from lightning_plateau import __version__, remedies
+from lightning_plateau import __version__, remedies, tune_command
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.plain import to_plain
@@ -44,11 +44,12 @@ examples:
   lightning-plateau check my_project.model:LitModel --data my_project.data:Data
   lightning-plateau diagnose lightning_logs/version_0
   lightning-plateau report lightning_logs/version_0 --html
+  lightning-plateau tune my_project.model:LitModel --data my_project.data:Data
   lightning-plateau explain LP301
 
 exit codes:
   0  healthy, or the command did what was asked
-  1  check or diagnose found a fault of severity warning or error
+  1  check or diagnose found a fault of severity warning or error; tune found no good settings
   2  the command was used wrongly, or a file is missing or unreadable
 """
 DEMO_EXAMPLES = """\
@@ -143,6 +144,7 @@ def parser(*, completing: bool = False) -> argparse.ArgumentParser:
     _add_check(commands)
     _add_diagnose(commands)
     _add_report(commands)
+    _add_tune(commands)
     _add_catalogues(commands, completing=completing)
     return made
 
@@ -250,6 +252,11 @@ def _add_report(commands: Any) -> None:
     _add_output(report)
 
 
+def _add_tune(commands: Any) -> None:
+    tuning = _command(commands, "tune", _tune, tune_command.SUMMARY, tune_command.EXAMPLES)
+    tune_command.add_arguments(tuning, FILES)
+
+
 def _add_output(command: Any) -> None:
     form = command.add_mutually_exclusive_group()
     form.add_argument("--all", action="store_true", help="every finding, in full")
@@ -335,6 +342,20 @@ def _check(arguments: argparse.Namespace) -> int:
             trainer=target.trainer,
             progress_bar=not arguments.json and sys.stderr.isatty(),
         )
+    if arguments.json:
+        _print_json(found.to_dict())
+    else:
+        show(found.text(width()))
+    return HEALTHY if found.ok else FAULT_FOUND
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    shown = not arguments.json and sys.stderr.isatty()
+    with (
+        _checked(ImportError, AttributeError, ValueError, OSError, TypeError),
+        redirect_stdout(sys.stderr if arguments.json else sys.stdout),
+    ):
+        found = tune_command.run(arguments, progress_bar=shown)
     if arguments.json:
         _print_json(found.to_dict())
     else:

@@ -88,8 +88,13 @@ def _made(named: Any) -> Any:
     return named() if isinstance(named, type) or type(named).__name__ == "function" else named
 
 
-def _configured(path: Path, data: str | None) -> Target:
-    """Let ``LightningCLI`` make module and data from its configuration."""
+def read_configuration(path: Path) -> dict[str, Any]:
+    """Return a configuration of ``LightningCLI``, that of the command ``fit`` where it has several.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or names no class for the model or its data.
+    """
     if not path.exists():
         raise FileNotFoundError(f"there is no configuration {os.fspath(path)}")
     yaml = import_module("yaml")
@@ -106,11 +111,22 @@ def _configured(path: Path, data: str | None) -> Target:
                 f"{path} gives no class_path for {part!r}: name the class, "
                 f"lightning-plateau check pkg.module:LitModel --data pkg.module:Data"
             )
-    settings = {
+    return dict(content)
+
+
+def plain_settings(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the Trainer in a configuration that are no objects."""
+    return {
         name: value
         for name, value in (content.get("trainer") or {}).items()
         if name not in _SETTINGS_LEFT_OUT and value is not None
     }
+
+
+def _configured(path: Path, data: str | None) -> Target:
+    """Let ``LightningCLI`` make module and data from its configuration."""
+    content = read_configuration(path)
+    settings = plain_settings(content)
     kept = ("seed_everything", "model", "data", "optimizer", "lr_scheduler")
     arguments = {name: content[name] for name in kept if name in content}
     _look_here()
