@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -30,13 +30,12 @@ from lightning_plateau.core.tape import (
 )
 from lightning_plateau.recording.modes import alone, enter, fused_name, leave
 from lightning_plateau.recording.origins import Origins
+from lightning_plateau.recording.outputs import Outputs, Statistics, joined
 from lightning_plateau.recording.probes.activations import (
     completed,
     operand_statistics,
-    output_statistics,
     unit_dimension,
 )
-from lightning_plateau.recording.probes.gradients import stacked
 from lightning_plateau.recording.probes.normalization import batch_moments
 from lightning_plateau.recording.structure import Structure
 
@@ -79,7 +78,7 @@ POSITIONAL = {
 _INSPECTED = LOSSES | EDGED
 """Operations whose operands are looked at wherever they are called."""
 Noted = tuple[int, Tensor | None]
-Statistics = dict[str, float]
+Key = TypeVar("Key")
 _CONVOLVED = ("conv1d", "conv2d", "conv3d")
 
 
@@ -203,7 +202,7 @@ class Draft:
     Attributes:
         step: Optimizer step.
         operations: The operations without statistics.
-        outputs: Statistics of outputs by operation and name, 0-d each.
+        outputs: Statistics of outputs by operation and name.
         operands: Statistics of operands by operation and position, and by name, 0-d each.
         normalizations: Batch moments by layer, ``[2]`` each, and the values per channel.
         root: Index of the operation that backward started from.
@@ -212,7 +211,7 @@ class Draft:
 
     step: int
     operations: list[Operation] = field(default_factory=list)
-    outputs: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    outputs: Outputs = field(default_factory=Outputs)
     operands: dict[tuple[int, int], dict[str, Tensor]] = field(default_factory=dict)
     normalizations: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     root: int | None = None
@@ -220,17 +219,19 @@ class Draft:
 
     def tensors(self) -> list[Tensor]:
         """Return the statistics that are still on the device, in the order of ``tape``."""
-        rows = (*self.outputs.values(), *self.operands.values())
-        values = [value for row in rows for value in row.values()]
-        wide = any(value.dtype is torch.float64 for value in values)
-        dtype = torch.float64 if wide else torch.float32
-        return [stacked([value.to(dtype) for value in values])] if values else []
+        operands = [value for row in self.operands.values() for value in row.values()]
+        return joined([*self.outputs.tensors(), *operands])
 
     def tape(self, arrays: Sequence[NDArray[Any]]) -> Tape:
         """Return the tape, given the values of ``tensors()`` on the host."""
         values = iter(arrays[0].tolist() if arrays else ())
-        outputs = _named(self.outputs, values)
-        operands = _named(self.operands, values)
+        outputs = _applicable(self.outputs.read(values))
+        operands = _applicable(
+            {
+                key: completed({name: next(values) for name in names})
+                for key, names in self.operands.items()
+            }
+        )
         told: dict[int, dict[int, Statistics]] = {}
         for (index, position), statistics in operands.items():
             told.setdefault(index, {})[position] = statistics
@@ -256,16 +257,15 @@ def _with_statistics(
     return replace(made, operands=taken, statistics=output or {})
 
 
-def _named(rows: Mapping[Any, Iterable[str]], values: Iterator[float]) -> dict[Any, Statistics]:
+def _applicable(rows: Mapping[Key, Statistics]) -> dict[Key, Statistics]:
     """Return the statistics by key; those that a tensor does not have (NaN) are left out."""
-    read = {key: {name: next(values) for name in names} for key, names in rows.items()}
     return {
         key: {
             name: value
-            for name, value in completed(row).items()
+            for name, value in row.items()
             if not math.isnan(value) or name in _MEANINGFUL_NAN
         }
-        for key, row in read.items()
+        for key, row in rows.items()
     }
 
 
@@ -471,7 +471,8 @@ class TapeRecorder(TorchFunctionMode):
         ):
             self._convolved.add(index)
         if made.is_floating_point() and readable(made) and noted.name not in SHAPE_OPERATIONS:
-            self.draft.outputs[index] = output_statistics(
+            self.draft.outputs.add(
+                index,
                 made,
                 rectified=noted.name in RECTIFIERS,
                 squashed_input=taken if noted.name in SQUASHERS else None,

@@ -122,12 +122,15 @@ class Monitor:
         callbacks: Makes the callbacks, given a folder to write to.
         settings: Arguments of the Trainer.
         needs: Package that must be installed.
+        lasting: Whether later steps are measured too; where every step costs the same, the first
+            ones say it all.
     """
 
     name: str
     callbacks: Callable[[str], list[Callback]] = lambda folder: []
     settings: Mapping[str, Any] = field(default_factory=dict)
     needs: str = "torch"
+    lasting: bool = False
 
     @property
     def available(self) -> bool:
@@ -140,9 +143,9 @@ def _ours(policy: Any) -> Callable[[str], list[Callback]]:
 
 
 MONITORS = (
-    Monitor("bare"),
+    Monitor("bare", lasting=True),
     Monitor("an empty callback", lambda _: [Empty()]),
-    Monitor("`gradient_clip_val=1`", settings={"gradient_clip_val": 1.0}),
+    Monitor("`gradient_clip_val=1`", settings={"gradient_clip_val": 1.0}, lasting=True),
     Monitor("`detect_anomaly`", settings={"detect_anomaly": True}),
     Monitor("tutorial loop of `.item()`", lambda _: [TutorialLoop()]),
     Monitor("Lightning `grad_norm` + `log_dict`", lambda _: [LoggedGradNorms()]),
@@ -151,7 +154,7 @@ MONITORS = (
     Monitor("Composer's OptimizerMonitor, every 10", lambda _: [OptimizerMonitor(10)]),
     Monitor("`wandb.watch(all)`, every step", lambda _: [WandbWatch(1)], needs="wandb"),
     Monitor("`wandb.watch(all)`, every 1000", lambda _: [WandbWatch(1000)], needs="wandb"),
-    Monitor("lightning_plateau `observe`", _ours("observe")),
-    Monitor("lightning_plateau `safe`", _ours("safe")),
-    Monitor("lightning_plateau `auto`", _ours("auto")),
+    Monitor("lightning_plateau `observe`", _ours("observe"), lasting=True),
+    Monitor("lightning_plateau `safe`", _ours("safe"), lasting=True),
+    Monitor("lightning_plateau `auto`", _ours("auto"), lasting=True),
 )

@@ -460,7 +460,7 @@ def test_a_broken_tape_is_reported_and_the_step_recorded(monkeypatch: pytest.Mon
     def broken(*args: object, **kwargs: object) -> Tensor:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(tape, "output_statistics", broken)
+    monkeypatch.setattr(tape, "unit_dimension", broken)
     loop = Loop(net())
     history = loop.run(batches(2))
     assert isinstance(loop.recorder.failure, ZeroDivisionError)

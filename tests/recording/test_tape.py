@@ -407,7 +407,7 @@ def test_our_failure_leaves_the_call_untouched(monkeypatch: pytest.MonkeyPatch) 
     def broken(*args: object, **kwargs: object) -> Tensor:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(tape_module, "output_statistics", broken)
+    monkeypatch.setattr(tape_module, "unit_dimension", broken)
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     expected = net(POINTS).sum()
     recorder = TapeRecorder(0, net)

@@ -81,6 +81,37 @@ def output_statistics(
     return found
 
 
+def stacked_statistics(
+    outputs: Tensor, *, rectified: bool = False, unit_dim: int = -1
+) -> dict[str, Tensor]:
+    """Return the same of ``k`` small outputs of one shape, ``[k]`` each, measured together.
+
+    Args:
+        outputs: The outputs, one after another along dimension 0, ``[k, …]``.
+        rectified: Whether to count dead units.
+        unit_dim: Dimension of an output that counts units.
+
+    Example:
+        >>> stacked_statistics(torch.tensor([[1.0, 3.0], [0.0, 0.0]]))["mean"]
+        tensor([2., 0.])
+    """
+    whole = _comparable(outputs)
+    values = whole if whole.dtype == torch.float64 else whole.float()
+    rows = values.reshape(len(values), -1)
+    mean = rows.mean(dim=1)
+    centred = torch.linalg.vector_norm(rows - mean[:, None], dim=1)
+    found = {"mean": mean, "std": centred / math.sqrt(rows.shape[1])}
+    if rectified:
+        inner = values[0].dim()
+        unit = 1 + unit_dim % inner if inner else 0
+        other = [d for d in range(1, values.dim()) if d != unit]
+        peak = values.abs().amax(dim=other) if other else values.abs()
+        silent = (peak <= DEAD_BELOW).reshape(len(values), -1)
+        found["dead_units"] = silent.mean(dim=1, dtype=torch.float32)
+    found["minimum"], found["maximum"] = torch.aminmax(rows, dim=1)
+    return found
+
+
 def completed(statistics: Mapping[str, float]) -> dict[str, float]:
     """Return statistics that were read, with ``non_finite`` beside them.
 

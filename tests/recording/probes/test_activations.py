@@ -15,6 +15,7 @@ from lightning_plateau.recording.probes.activations import (
     completed,
     operand_statistics,
     output_statistics,
+    stacked_statistics,
     thinned,
     unit_dimension,
 )
@@ -165,3 +166,17 @@ def test_rows_of_a_large_operand_are_looked_at_by_samples() -> None:
     assert taken(rows[:, :3])["row_sum_error"] > 0.1
     rows[4095, 63] = math.inf
     assert taken(rows)["non_finite"] == 1.0
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (4, 6), (2, 3, 4, 4)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.complex64])
+def test_together_they_are_what_they_are_alone(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    outputs = torch.randn(3, *shape).to(dtype)
+    outputs[1].zero_()
+    for unit_dim in range(max(1, len(shape))):
+        together = stacked_statistics(outputs, rectified=True, unit_dim=unit_dim)
+        for number, output in enumerate(outputs):
+            alone = output_statistics(output, rectified=True, unit_dim=unit_dim)
+            assert set(alone) == set(together)
+            for name, value in alone.items():
+                assert float(together[name][number]) == pytest.approx(float(value), abs=1e-3)
