@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lightning_plateau.core.history import History
 
 
 class Severity(StrEnum):
@@ -84,3 +90,20 @@ class Finding:
         if self.certain:
             return "certain"
         return "likely" if self.confidence >= 0.6 else "possible"
+
+    def plot(self, history: History | None = None) -> Figure:
+        """Draw the finding: what was measured beside its limits, and its course over the run.
+
+        Args:
+            history: The run that it was found in, ``callback.history``; without it the evidence
+                alone is drawn.
+
+        Returns:
+            A figure of matplotlib that belongs to no window; ``figure.savefig(path)`` writes it.
+
+        Raises:
+            ImportError: If matplotlib is not installed; the message names the extra.
+        """
+        from lightning_plateau.core.finding_plot import finding_plot
+
+        return finding_plot(self, history)

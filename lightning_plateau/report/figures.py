@@ -6,12 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_plateau.core.history import History
-from lightning_plateau.report.curves import drawable
-from lightning_plateau.report.experiment_charts import Chart, experiment_charts
-from lightning_plateau.report.heat_map import HeatMap, heat_maps
-from lightning_plateau.report.panels import Panel, panels
-from lightning_plateau.report.plots import (
+from lightning_plateau.core.canvas import (
     BLACK,
     BLUE,
     GREEN,
@@ -21,6 +16,11 @@ from lightning_plateau.report.plots import (
     RED,
     blank_figure,
 )
+from lightning_plateau.core.history import History
+from lightning_plateau.report.curves import drawable
+from lightning_plateau.report.experiment_charts import Chart, experiment_charts
+from lightning_plateau.report.heat_map import HeatMap, heat_maps
+from lightning_plateau.report.panels import Panel, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,6 +22,7 @@ from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.profile import Value
+from lightning_plateau.core.quantities import quantity
 from lightning_plateau.report.assessment import Assessment, Health, Treatment, assess
 from lightning_plateau.report.coverage import coverage, facts
 from lightning_plateau.report.events import events
@@ -30,7 +31,6 @@ from lightning_plateau.report.heat_map import heat_maps
 from lightning_plateau.report.outcomes import outcomes
 from lightning_plateau.report.panels import Panel, numbers, panels
 from lightning_plateau.report.phrases import change, number, one_line
-from lightning_plateau.report.quantities import quantity
 from lightning_plateau.report.verdict import Advice, advice, losses, said
 from lightning_plateau.rules import catalogue
 

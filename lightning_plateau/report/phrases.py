@@ -10,8 +10,8 @@ from functools import singledispatch
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.journal import Note
 from lightning_plateau.core.profile import Value
+from lightning_plateau.core.quantities import quantity
 from lightning_plateau.core.remedy import Intervention, Outcome
-from lightning_plateau.report.quantities import quantity
 
 
 def number(value: Value) -> str:

@@ -1,9 +1,4 @@
-"""Plots of a run. Each answers a question of its reader; matplotlib is imported inside.
-
-Figures are made without pyplot, so that drawing in the middle of a training touches no state of the
-user's own plots. Colours are those of Okabe and Ito, 2008, Color universal design, which people
-with any colour vision tell apart.
-"""
+"""The overview of a run as a figure; it answers what happened when."""
 
 from __future__ import annotations
 
@@ -13,6 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightning_plateau.core.canvas import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    blank_figure,
+)
 from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.signal import GRADIENT_NORM, LEARNING_RATES, LOSS, VALIDATION_LOSS
@@ -25,8 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLACK, GREY, BLUE, ORANGE = "#222222", "#8c8c8c", "#0072B2", "#E69F00"
-GREEN, RED, PURPLE = "#009E73", "#D55E00", "#CC79A7"
 EVENT_COLOURS = {
     "finding": RED,
     "kept": GREEN,
@@ -81,24 +84,6 @@ def save_overview(
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
     return path
-
-
-def blank_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches, that no backend of the user's knows of.
-
-    Raises:
-        ImportError: If matplotlib is not installed; the message names the extra.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "plots need matplotlib, which is not installed: pip install 'lightning-plateau[report]'"
-        ) from error
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)  # becomes the figure's canvas, whatever backend the user has chosen
-    return figure
 
 
 def _timeline(axes: Axes, shown: tuple[Event, ...], steps: int) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from lightning_plateau import rules
 from lightning_plateau.core import signal
 from lightning_plateau.core.finding import Evidence
+from lightning_plateau.core.quantities import WORDS, quantity
 from lightning_plateau.report.phrases import measured
-from lightning_plateau.report.quantities import WORDS, quantity
 
 
 def test_no_tag_that_a_rule_gives_as_evidence_reaches_its_reader():
@@ -17,7 +17,7 @@ def test_no_tag_that_a_rule_gives_as_evidence_reaches_its_reader():
     assert used
     for name in used:
         tag = getattr(signal, name).tag
-        assert tag in WORDS, f"say {tag} in words: lightning_plateau/report/quantities.py"
+        assert tag in WORDS, f"say {tag} in words: lightning_plateau/core/quantities.py"
 
 
 def test_words_hold_no_tag_and_stay_as_they_are():
