@@ -33,6 +33,7 @@ from lightning_plateau.report import html
 from lightning_plateau.report.announcer import Announcer
 from lightning_plateau.report.console import width
 from lightning_plateau.report.loggers import LoggerFeed
+from lightning_plateau.report.progress_column import WATCHING, ProgressColumn, bar_state
 from lightning_plateau.report.terminal import summary
 from lightning_plateau.run_folder import RunFolder
 from lightning_plateau.training.optimizers import OptimizerAdapter, adapt
@@ -95,6 +96,8 @@ class PlateauCallback(Callback):
         log: Whether to log scalars under ``plateau/``, findings and actions with the Trainer's own
             loggers; None: under every policy but ``"observe"``, which leaves logs as they are.
         quiet: Say nothing; what is found is in ``findings`` and in the journal.
+        progress_bar: Whether the progress bar gets a column ``plateau`` that says how the training
+            is: watching, healthy, the first cause, or which remedy is on trial.
 
     Raises:
         ValueError: If an argument is out of its range; the message says what was expected.
@@ -120,6 +123,7 @@ class PlateauCallback(Callback):
         check: Check = False,
         log: bool | None = None,
         quiet: bool = False,
+        progress_bar: bool = False,
     ) -> None:
         super().__init__()
         if every_n_steps < 1:
@@ -134,6 +138,7 @@ class PlateauCallback(Callback):
         self._dirpath = dirpath
         self._when, self._check = experiments, check
         self._announcer = Announcer(quiet=quiet)
+        self._column = ProgressColumn() if progress_bar else None
         self._cadence = Cadence(every_n_steps)
         self._economy = Economy()
         self._ledger = Ledger(frozenset(rule.code for rule in self._rules if rule.symptom))
@@ -228,6 +233,9 @@ class PlateauCallback(Callback):
         self._watch = Watch(recorder, treatment, inquiry, Waiting(trainer.strategy.root_device))
         self._history = recorder.history()
         self._open_loggers(trainer, recorder.clock)
+        if self._column is not None:
+            self._column.text = WATCHING
+            self._column.attach(trainer.progress_bar_callback)
         if not taped:
             self._unsupported("compiled modules are not taped: activations are not watched")
 
@@ -462,6 +470,11 @@ class PlateauCallback(Callback):
         asked = may_ask and watch.inquiry.consider(self._history, self._current)
         if not asked:  # what is measured next may change what is to be treated
             treatment.consider(self._history, self._current)
+        self._show_state(bar_state(self._current, treatment.trial))
+
+    def _show_state(self, text: str) -> None:
+        if self._column is not None:
+            self._column.text = text
 
     def _spared(self, watch: Watch, trainer: Trainer) -> bool:
         """Whether close looks cost too much to take one now; the same on every rank."""
@@ -576,6 +589,8 @@ class PlateauCallback(Callback):
         self.journal.close()
 
     def _release(self) -> None:
+        if self._column is not None:
+            self._column.detach()
         if self._watch is not None:
             self._watch.recorder.release()
             self._watch.treatment.release()

@@ -188,6 +188,11 @@ class Treatment:
         return self._trial is not None
 
     @property
+    def trial(self) -> Intervention | None:
+        """The remedy that is on probation; None where there is none."""
+        return None if self._trial is None else self._trial.intervention
+
+    @property
     def treated_codes(self) -> frozenset[str]:
         """Codes of the findings that something was done about and not taken back."""
         reverted = {o.number for o in self._journal.outcomes if o.verdict is Verdict.REVERTED}
