@@ -21,6 +21,7 @@ from lightning_plateau.report.progress_column import ProgressColumn, bar_state
 from tests.report.runs import DECAY, FLAT, SOFTMAX, TOO_HIGH
 from tests.trainings import Regressor
 
+ERASED = r"\n|\r\x1b\[2K"
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
 
 
@@ -87,7 +88,7 @@ def test_the_bar_of_rich_shows_the_state_and_lines_stand_above_it(tmp_path, term
     said = terminal.getvalue()
     assert states(said)[-1].strip().startswith("healthy")
     assert "LP201" in said
-    plain = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).strip() for line in said.split("\n")]
+    plain = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).strip() for line in re.split(ERASED, said)]
     lines = [line for line in plain if line.startswith("step ") and "LP201" in line]
     assert lines
     assert not [line for line in lines if "━" in line]
