@@ -90,7 +90,8 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
     """Return what is wrong with a training, the most probable cause first.
 
     A cause is spoken of only while the training shows a symptom that is more than a remark, unless
-    it is certain or is a fault in itself (overfitting). Symptoms that a reported cause accounts for
+    it is certain or is a fault in itself (overfitting); what is plain to see in the code is told as
+    a remark then, where the rule says so. Symptoms that a reported cause accounts for
     follow at the end, with ``explained_by`` set.
 
     Args:
@@ -107,7 +108,12 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
     symptoms = {rule.code for rule in asked if rule.symptom}
     dependent = {rule.code for rule in asked if rule.needs_failure and not rule.symptom}
     failing = any(f.code in symptoms and f.severity is not Severity.INFO for f in found)
-    spoken = [f for f in found if failing or f.certain or f.code not in dependent]
+    remarks = {rule.code for rule in asked if rule.remark}
+    spoken = [
+        f if failing or f.certain or f.code not in dependent else replace(f, severity=Severity.INFO)
+        for f in found
+        if failing or f.certain or f.code not in dependent - remarks
+    ]
     last = {rule.code for rule in asked if rule.last_resort}
     if any(f.code not in symptoms | last and f.severity is not Severity.INFO for f in spoken):
         spoken = [f for f in spoken if f.code not in last]

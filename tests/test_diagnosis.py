@@ -77,6 +77,15 @@ def test_causes_are_spoken_of_only_while_training_fails() -> None:
     assert codes(Cause(), Flat()) == ["XX301", "XX401"]
 
 
+def test_what_is_plain_to_see_is_a_remark_while_training_does_well() -> None:
+    @dataclass(frozen=True)
+    class Plain(Cause):
+        remark: ClassVar[bool] = True
+
+    assert [f.severity for f in diagnose(History(), [Plain()])] == [Severity.INFO]
+    assert next(f.severity for f in diagnose(History(), [Plain(), Flat()])) is Severity.WARNING
+
+
 def test_a_symptom_that_is_a_remark_is_no_failure() -> None:
     @dataclass(frozen=True)
     class Passing(Flat):

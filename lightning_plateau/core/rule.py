@@ -25,6 +25,7 @@ class Rule(ABC):
         symptom: True for what can be seen from outside (a flat loss); False for a cause.
         needs_failure: True where the fault may only be reported while some symptom is there;
             findings of confidence 1.0 are always reported.
+        remark: True where the fault, while no symptom is there, is told as a remark all the same.
         last_resort: True where the fault is only reported while no other cause is.
         requires: Signals without which the rule has nothing to say; they decide what is measured.
         explains: Codes of the symptoms and lesser causes that this fault accounts for.
@@ -37,6 +38,7 @@ class Rule(ABC):
     severity: ClassVar[Severity] = Severity.ERROR
     symptom: ClassVar[bool] = False
     needs_failure: ClassVar[bool] = True
+    remark: ClassVar[bool] = False
     last_resort: ClassVar[bool] = False
     requires: ClassVar[tuple[Signal, ...]] = ()
     explains: ClassVar[tuple[str, ...]] = ()

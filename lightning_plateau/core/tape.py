@@ -219,6 +219,7 @@ class Tape(Derivable):
         root: Index of the operation that made the tensor that backward started from; None where
             no backward was seen, -1 where the tensor came from no operation on the tape.
         root_requires_grad: Whether that tensor takes part in backward.
+        training: Whether the module as a whole was in training mode.
 
     Example:
         >>> conv = Operation(0, "conv2d", "net.0", (Operand("batch", 0),))
@@ -232,6 +233,7 @@ class Tape(Derivable):
     operations: tuple[Operation, ...] = ()
     root: int | None = None
     root_requires_grad: bool = True
+    training: bool = True
 
     def __len__(self) -> int:
         return len(self.operations)

@@ -207,6 +207,7 @@ class Draft:
         normalizations: Batch moments by layer, ``[2]`` each, and the values per channel.
         root: Index of the operation that backward started from.
         root_requires_grad: Whether the tensor of backward takes part in backward.
+        training: Whether the module as a whole was in training mode.
     """
 
     step: int
@@ -216,6 +217,7 @@ class Draft:
     normalizations: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     root: int | None = None
     root_requires_grad: bool = True
+    training: bool = True
 
     def tensors(self) -> list[Tensor]:
         """Return the statistics that are still on the device, in the order of ``tape``."""
@@ -239,7 +241,7 @@ class Draft:
             _with_statistics(one, outputs.get(one.index), told.get(one.index))
             for one in self.operations
         ]
-        return Tape(self.step, tuple(complete), self.root, self.root_requires_grad)
+        return Tape(self.step, tuple(complete), self.root, self.root_requires_grad, self.training)
 
 
 def _with_statistics(
@@ -300,7 +302,7 @@ class TapeRecorder(TorchFunctionMode):
         structure: Structure | None = None,
     ) -> None:
         super().__init__()
-        self.draft = Draft(step)
+        self.draft = Draft(step, training=module.training)
         self._before_first_loss = before_first_loss
         self._origin = Origins()
         self._convolved: set[int] = set()

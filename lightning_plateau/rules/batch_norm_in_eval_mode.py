@@ -126,8 +126,9 @@ class BatchNormInEvalMode(Rule):
         )
 
     def _confidence(self, history: History, *, untouched: bool) -> float:
-        root = history.profile.module("")
-        whole = root is not None and not root.training  # then LP902 says so, and says more
+        root, tape = history.profile.module(""), history.last_tape
+        # Where the whole module is in evaluation mode, LP902 says so, and says more.
+        whole = (root is not None and not root.training) or (tape is not None and not tape.training)
         return 0.65 if not untouched else 0.95 if whole else 1.0
 
 

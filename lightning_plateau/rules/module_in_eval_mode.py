@@ -26,7 +26,8 @@ class ModuleInEvalMode(Rule):
     What it detects:
         Every dropout and batch norm of the forward pass runs as in evaluation, some of them behind
         weights that are to learn; and the LightningModule itself was in evaluation mode when the
-        run began, or dropout ran in training mode then: ``eval()`` was called and never taken back.
+        run began, or at the last step that was looked at, or dropout ran in training mode before:
+        ``eval()`` was called and never taken back.
         Less certain is a part of the network with weights to train whose dropout is off, as models
         that are loaded pretrained often have it: that is only said while training fails.
 
@@ -83,7 +84,8 @@ class ModuleInEvalMode(Rule):
             return None
         root = history.profile.module("")
         left_so = root is not None and not root.training
-        if not any(_trains(call) for call in calls) and (left_so or _switched(history)):
+        switched = not tape.training or _switched(history)
+        if not any(_trains(call) for call in calls) and (left_so or switched):
             return self._report(history, tape, off, len(calls), 1.0, left_so=left_so)
         part = [call for call in off if call.name in _DROPOUTS and _in_eval(history, call.layer)]
         if not part:

@@ -9,6 +9,9 @@ import numpy as np
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
+from lightning_plateau.core.likeness import Likeness, likenesses
+from lightning_plateau.core.objective import comparisons
+from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.sign import LIKELIHOODS, signs
 from lightning_plateau.core.signal import LOSS
@@ -21,7 +24,10 @@ class NegatedLoss(Rule):
 
     What it detects:
         Every loss function that backward starts from is negated on the way, or log-probabilities
-        are not; and the loss is below zero, which no such loss can be.
+        are not; and the loss is below zero, which no such loss can be. Or the loss is written by
+        hand and grows with the product of predictions and targets (an overlap, a cosine, a Dice
+        coefficient without ``1 -``), targets come into it by nothing else, and while it fell the
+        correlation of the two fell below zero.
 
     Why it matters:
         The loss goes down without end, and each step moves the model away from the targets.
@@ -37,7 +43,8 @@ class NegatedLoss(Rule):
         'backward starts from minus cross_entropy: the loss went from -1.1 to -1.6'
 
     Remedies:
-        Advice only: take the minus away; or put one before the mean of log-probabilities.
+        Advice only: take the minus away; or put one before the mean of log-probabilities; and
+        ``1 - overlap`` in place of ``overlap``.
 
     Known limitations:
         Where two optimizers play against each other nothing is said. Who climbs a loss on purpose,
@@ -68,11 +75,18 @@ class NegatedLoss(Rule):
     )
     why: ClassVar[str] = "each step moves the model away from the targets"
 
+    least_correlation: float = 0.1
+
     def check(self, history: History) -> Finding | None:
         """Return the fault where all that is minimized should be maximized, or the reverse."""
         losses, tape = history[LOSS].finite.values, history.last_tape
         if tape is None or len(history.profile.optimizers) > 1 or not len(losses):
             return None
+        return self._negated(history, tape) or self._made_unlike(history, tape)
+
+    def _negated(self, history: History, tape: Tape) -> Finding | None:
+        """Return the fault where loss functions or log-probabilities have the wrong sign."""
+        losses = history[LOSS].finite.values
         entering = signs(tape)
         wrong = [
             tape.operations[index]
@@ -96,6 +110,40 @@ class NegatedLoss(Rule):
             where=culprit.site,
             step=0,
         )
+
+    def _made_unlike(self, history: History, tape: Tape) -> Finding | None:
+        """Return the fault where a loss by hand grows with the likeness of outputs and targets."""
+        first, now = _likeness(history.tapes[0]), _likeness(tape)
+        losses = history[LOSS].finite
+        gone = progress(losses)
+        if first is None or now is None or tape.step == history.tapes[0].step:
+            return None
+        if gone.least <= 0.0 or now.correlation > -self.least_correlation:
+            return None
+        if first.correlation - now.correlation < self.least_correlation:
+            return None
+        site = now.operation.site
+        return self.finding(
+            history,
+            0.9,
+            f"the loss grows with the likeness of predictions and targets ({site}), so training "
+            f"undoes it: their correlation went from {first.correlation:.2f} to "
+            f"{now.correlation:.2f} while the loss went from {losses.values[0]:.4g} to "
+            f"{gone.now:.4g}",
+            evidence=(
+                Evidence("correlation of predictions and targets", now.correlation, 0.0, site),
+            ),
+            fix="return 1 - overlap (or -overlap): optimizers minimize what training_step returns",
+            where=site,
+            step=tape.step,
+        )
+
+
+def _likeness(tape: Tape) -> Likeness | None:
+    """Return the one likeness that the loss grows with; None where there is more to the loss."""
+    found = likenesses(tape)
+    alone = not comparisons(tape) and not signs(tape)
+    return found[0] if len(found) == 1 and alone and found[0].signs == {1} else None
 
 
 def _is_wrong(tape: Tape, index: int, entering: frozenset[int]) -> bool:

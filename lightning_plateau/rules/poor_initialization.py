@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from lightning_plateau.core.chance import chance_loss, untrained_loss
-from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
@@ -60,7 +60,9 @@ class PoorInitialization(Rule):
         units; sound initializations give 0.5 to 1.5), or by a tenth and less; or activations whose
         spread on the first step grows or shrinks a thousandfold from layer to layer. Layers that a
         normalization follows count for nothing, nor do residual branches, which may start small,
-        and outputs that are multiplied by something.
+        and outputs that are multiplied by something. First weights that are too large, and a first
+        loss of three times that of guessing, are told of a run that learns as well: while
+        validation keeps above half of guessing as a fault, and then as a remark.
 
     Why it matters:
         What each layer does to the scale multiplies up over depth: outputs begin far too large, or
@@ -136,29 +138,52 @@ class PoorInitialization(Rule):
     least_layers_of_depth: int = 4
     least_order: float = 0.9
     least_learned: float = 0.1
+    first_loss_off: float = 3.0
+    overcome: float = 0.5
     minimum_steps: int = 50
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where first weights are off scale and nothing was learned since."""
         tape = history.first_tape
-        if tape is None or tape.step != 0 or not self._failing(history):
+        if tape is None or tape.step != 0 or not self._judged(history):
             return None
-        gains = _gains(history, tape)
+        gains, failing = _gains(history, tape), self._failing(history)
         large = [gain for gain in gains if gain.value >= self.large]
         small = [gain for gain in gains if 0.0 < gain.value <= self.small]
         enough = max(self.least_layers, -(-len(gains) // 2))
         if len(large) >= enough and self._in_all(gains) >= math.log(self.large_in_all):
-            return self._report(history, gains, large, "large", self.large)
+            found = self._report(history, gains, large, "large", self.large)
+            return found if failing else self._while_learning(history, found)
+        if not failing:
+            return None
         if len(small) >= enough:
             return self._report(history, gains, small, "small", self.small)
         return self._through_depth(history, gains)
+
+    def _judged(self, history: History) -> bool:
+        enough = max(self.minimum_steps, patience(history))
+        return len(history[LOSS].finite) > 0 and history.step >= enough
+
+    def _while_learning(self, history: History, found: Finding) -> Finding | None:
+        """Return what large first weights did to a run that learns; None where they did nothing."""
+        chance, losses = chance_loss(history), history[LOSS].finite
+        if chance is None or chance <= 0 or losses.steps[0] != 0:
+            return None
+        first = float(losses.values[0])
+        if first < self.first_loss_off * chance:
+            return None
+        began = f"; the first loss was {first:.4g}, where guessing gives {chance:.4g}"
+        found = replace(found, message=found.message + began)
+        validations = history[VALIDATION_LOSS].finite.values[-3:]
+        if len(validations) == 3 and validations.min() > self.overcome * chance:
+            return found
+        return replace(found, severity=Severity.INFO, explains=())
 
     def _failing(self, history: History) -> bool:
         """Whether training, or what it brings in validation, is no better than guessing."""
         chance, start = chance_loss(history), untrained_loss(history)
         gone = progress(history[LOSS])
-        enough = max(self.minimum_steps, patience(history))
-        if start is None or not gone.rows or history.step < enough:
+        if start is None or not gone.rows:
             return False
         if gone.now > start - self.least_learned * abs(start):
             return True

@@ -22,7 +22,7 @@ class RegressionLossForClasses(Rule):
     What it detects:
         A squared or absolute error whose targets are class labels: whole numbers that the batch
         holds as integers, one a sample, from 0 to at most a few dozen; or one-hot rows beside as
-        many outputs. Spoken of while training fails, and as possible only, unless the user says
+        many outputs. A remark while the loss comes down, and as possible only, unless the user says
         that the task is a classification: ages and counts are whole numbers as well.
 
     Why it matters:
@@ -57,6 +57,7 @@ class RegressionLossForClasses(Rule):
     code: ClassVar[str] = "LP709"
     name: ClassVar[str] = "regression-loss-for-classes"
     severity: ClassVar[Severity] = Severity.WARNING
+    remark: ClassVar[bool] = True
     explains: ClassVar = ("LP306", "LP401", "LP405", "LP802", "LP803", "LP807", "LP808")
     why: ClassVar[str] = "numbers of classes have no order, and their mean is another class"
 

@@ -28,7 +28,8 @@ class SamplesMix(Rule):
     What it detects:
         On the way to a loss that has a target for each sample: a softmax over the samples, a view
         that cuts samples into pieces and puts pieces of several where one belongs, a recurrent
-        layer or attention that runs along the samples in place of time. Or the experiment
+        layer or attention that runs along the samples in place of time: with certainty where the
+        loader shuffles, so that the order of the samples means nothing. Or the experiment
         batch-mixing, in which predictions change when other samples are left out.
 
     Why it matters:
@@ -51,7 +52,9 @@ class SamplesMix(Rule):
 
     Known limitations:
         Sizes tell the dimensions apart: where time is as long as the batch is large, nothing is
-        said. Networks that compare the samples of a batch on purpose do what the rule looks for.
+        said. Networks that compare the samples of a batch on purpose do what the rule looks for;
+        attention among samples that have no second dimension, as they do it, is told only while
+        training fails.
 
     References:
         Karpathy, 2019, A Recipe for Training Neural Networks ("use backprop to chart
@@ -114,9 +117,10 @@ class SamplesMix(Rule):
         dim = given.index(size)
         confidence, fix = 1.0, f"give {culprit.name} the dimension of the classes: dim=-1"
         message = f"{culprit.name} runs over the {size} samples of the batch (dim {dim} of {shape})"
-        if culprit.name in _ATTENTION:
+        ordered = history.profile.shuffled is not True
+        if culprit.name in _ATTENTION and (ordered or not _has_time(given)):
             confidence = self.confidence_of_attention
-        elif culprit.name in _SEQUENCES and history.profile.shuffled is not True:
+        elif culprit.name in _SEQUENCES and ordered:
             confidence = self.confidence_in_order
         if culprit.name in _ATTENTION | _SEQUENCES:
             fix = "pass batch_first=True to the layer, or transpose(0, 1) what it is given"
@@ -149,6 +153,11 @@ class SamplesMix(Rule):
             evidence=(Evidence("change of predictions", change, MIXED),),
             fix="look for softmax(dim=0), a view in place of a transpose, and batch_first",
         )
+
+
+def _has_time(shape: tuple[int, ...]) -> bool:
+    """Whether samples have positions of their own that attention should have run along."""
+    return len(shape) == 3 and shape[1] > 1
 
 
 def _dim(operation: Operation) -> int | None:

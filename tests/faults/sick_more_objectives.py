@@ -141,7 +141,7 @@ def sigmoid_for_standardized_columns() -> Training:
     return Training(Learner(net, F.mse_loss), *data.loaders(x, x), {"max_epochs": 40})
 
 
-@program("LP710", family="segmentation", part="validation")
+@program("LP710", family="segmentation")
 def overlap_made_small() -> Training:
     """The overlap of mask and prediction is returned, where one minus it was meant."""
 
@@ -199,7 +199,7 @@ def root_of_no_distance() -> Training:
     return Training(Learner(_mlp(8), loss), *_digits(), EPOCHS)
 
 
-@program("LP709", part="validation")
+@program("LP709")
 def class_numbers_as_quantities() -> Training:
     """One output is pulled towards the number of the class."""
 
@@ -209,7 +209,7 @@ def class_numbers_as_quantities() -> Training:
     return Training(Learner(_mlp(1), loss), *_digits(), EPOCHS)
 
 
-@program("LP704", "LP406", family="language-model", data="text", part="validation")
+@program("LP704", "LP406", family="language-model", data="text")
 def sum_over_all_characters() -> Training:
     """A language model adds up the losses of all characters; the rate was meant for the mean."""
 

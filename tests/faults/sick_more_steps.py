@@ -154,7 +154,7 @@ def weights_all_alike() -> Training:
     return Training(Learner(net), *_digits(), EPOCHS)
 
 
-@program("LP504", "LP502", part="validation")
+@program("LP504", "LP502")
 def weights_far_too_large() -> Training:
     """normal_ was called without a standard deviation, and tanh saturates."""
     net = nn.Sequential(
@@ -165,7 +165,7 @@ def weights_far_too_large() -> Training:
     return Training(Learner(net), *_digits(), EPOCHS)
 
 
-@program("LP708", family="transformer", part="validation")
+@program("LP708", family="transformer")
 def batch_read_as_time() -> Training:
     """batch_first was forgotten: the rows of different images attend to each other."""
     return Training(Learner(Rows(batch_first=False)), *_digits(flat=False), EPOCHS)

@@ -21,14 +21,15 @@ def net(p: float = 0.2) -> nn.Module:
 
 def run(module: nn.Module, *, root: bool | None = None) -> History:
     """Return a history of one step of ``module``; ``root`` is the mode of the LightningModule."""
+    root = module.training if root is None else root
     history = taped(lambda net, x, y: cross_entropy(net(x), y), module, points(), labels())
     modules = tuple(
         ModuleFact(name, type(child).__name__, child.training)
         for name, child in module.named_modules()
         if name
     )
-    whole = ModuleFact("", "Module", module.training if root is None else root)
-    return replace(history, profile=replace(history.profile, modules=(whole, *modules)))
+    profile = replace(history.profile, modules=(ModuleFact("", "Module", root), *modules))
+    return replace(history, profile=profile, tapes=(replace(history.tapes[0], training=root),))
 
 
 def one_after_another(*histories: History) -> History:
@@ -47,6 +48,15 @@ def test_certain_where_all_was_left_in_evaluation_mode() -> None:
 
 def test_certain_where_eval_was_called_on_the_way() -> None:
     found = RULE.check(one_after_another(run(net()), run(net().eval(), root=True)))
+    assert found is not None
+    assert found.certain
+    assert "went over to evaluation mode" in found.message
+
+
+def test_certain_where_a_hook_calls_eval_before_the_first_step() -> None:
+    module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).eval()
+    seen = run(module, root=True)
+    found = RULE.check(replace(seen, tapes=(replace(seen.tapes[0], training=False),)))
     assert found is not None
     assert found.certain
     assert "went over to evaluation mode" in found.message

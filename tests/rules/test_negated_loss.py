@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact
 from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.tape import Tape
 from lightning_plateau.rules.negated_loss import NegatedLoss
 from lightning_plateau.testing import history
 from tests.rules.taped import Loss, taped
@@ -66,3 +67,60 @@ def test_wrong_sign(loss: Loss) -> None:
 )  # fmt: skip
 def test_silent(other: History) -> None:
     assert RULE.check(other) is None
+
+
+MASK = (X > 0.3).float()
+
+
+def dice(p: Tensor, y: Tensor) -> Tensor:
+    return (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1)
+
+
+def jaccard(p: Tensor, y: Tensor) -> Tensor:
+    both = torch.sum(p * y)
+    return both / (p.sum() + y.sum() - both)
+
+
+def angle(p: Tensor, y: Tensor) -> Tensor:
+    return F.cosine_similarity(p.logit(), y, dim=1).mean()
+
+
+def trained(loss: Loss, rate: float) -> History:
+    """Descend by hand and return what the first and the last tape show."""
+    net = nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    tapes, losses = [], []
+    for step in range(60):
+        tape: Tape = taped(loss, net, X, MASK).tapes[0]
+        tapes.append(replace(tape, step=step))
+        value = loss(net, X, MASK)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return replace(history(loss=losses), tapes=(tapes[0], tapes[-1]))
+
+
+@pytest.mark.parametrize("score", [dice, jaccard, angle])
+def test_a_score_that_is_made_small(score) -> None:
+    torch.manual_seed(0)
+    found = RULE.check(trained(lambda net, x, y: score(net(x).sigmoid(), y), 5.0))
+    assert found is not None
+    assert "1 - overlap" in found.fix
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda net, x, y: 1 - dice(net(x).sigmoid(), y),
+        lambda net, x, y: -jaccard(net(x).sigmoid(), y),
+        lambda net, x, y: -torch.log(dice(net(x).sigmoid(), y)),
+        lambda net, x, y: (net(x).sigmoid() * (1 - y)).mean() - (net(x).sigmoid() * y).mean(),
+        lambda net, x, y: (net(x).sigmoid() * x.abs().clamp(max=1)).mean(),
+        lambda net, x, y: dice(net(x).sigmoid(), y) * 0 + F.mse_loss(net(x), y),
+    ],
+    ids=["dice", "jaccard", "log", "background", "inputs", "beside a loss"],
+)
+def test_likeness_that_is_sought_or_only_a_part_is_not_told(loss: Loss) -> None:
+    torch.manual_seed(0)
+    assert RULE.check(trained(loss, 1.0)) is None

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.history import History, Series
-from lightning_plateau.core.signal import INITIAL_NORMS, LOSS
+from lightning_plateau.core.signal import INITIAL_NORMS, LOSS, VALIDATION_LOSS
 from lightning_plateau.rules.poor_initialization import PoorInitialization
 from lightning_plateau.testing import history
 from tests.rules.taped import labels, points, taped
@@ -117,6 +118,23 @@ def test_a_run_that_learns_is_not_judged() -> None:
     first = run(perceptron(1.0))
     short = replace(first, step=20)
     assert RULE.check(short) is None
+
+
+def learned(validation: float, first: float = 9.0) -> History:
+    """Return a run that began far above guessing (1.1) and came down to 0.05."""
+    seen = run(perceptron(1.0))
+    made = history({VALIDATION_LOSS: [validation] * 3}, loss=np.geomspace(first, 0.05, 60), step=60)
+    return replace(seen, series={**seen.series, **made.series})
+
+
+def test_large_weights_that_were_learned_by_heart_are_a_fault_and_overcome_a_remark() -> None:
+    by_heart, overcome = RULE.check(learned(0.9)), RULE.check(learned(0.2))
+    assert by_heart is not None
+    assert by_heart.severity is Severity.ERROR
+    assert by_heart.message.endswith("the first loss was 9, where guessing gives 1.099")
+    assert overcome is not None
+    assert overcome.severity is Severity.INFO
+    assert RULE.check(learned(0.9, first=1.2)) is None
 
 
 def test_a_run_that_was_resumed_is_not_judged() -> None:

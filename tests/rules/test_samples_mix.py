@@ -75,8 +75,9 @@ def unnamed(net: Network, x: Tensor) -> Tensor:
         (run(unnamed), "softmax runs over the 16 samples of the batch (dim 0 of 16×6×4)"),
         (run(viewed, first=False), "view from 16×6×4 to 6×16×4 mixes the 16 samples"),
         (run(recurrent, first=False), "lstm runs over the 16 samples of the batch"),
+        (run(attentive, first=False), "attention_forward runs over the 16 samples of the batch"),
     ],
-    ids=["softmax", "from the back", "without a dim", "view", "batch_first"],
+    ids=["softmax", "from the back", "without a dim", "view", "batch_first", "attention"],
 )
 def test_certain(sick: History, message: str) -> None:
     found = RULE.check(sick)
@@ -85,10 +86,18 @@ def test_certain(sick: History, message: str) -> None:
     assert message in found.message
 
 
-def test_attention_between_samples_is_likely() -> None:
-    found = RULE.check(run(attentive, first=False))
-    assert found is not None
-    assert found.certainty == "likely"
+def beside_each_other(net: Network, x: Tensor) -> Tensor:
+    rows = x.mean(dim=1)[:, None]
+    return net.short(net.attention(rows, rows, rows)[0][:, 0])
+
+
+def test_attention_between_samples_may_be_meant_where_they_have_no_time() -> None:
+    ordered = run(attentive, first=False)
+    ordered = replace(ordered, profile=replace(ordered.profile, shuffled=False))
+    for maybe in (run(beside_each_other, first=False), ordered):
+        found = RULE.check(maybe)
+        assert found is not None
+        assert found.certainty == "likely"
 
 
 def test_rows_in_order_may_be_meant_as_one_sequence() -> None:
