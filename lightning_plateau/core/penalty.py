@@ -63,11 +63,11 @@ def penalty(tape: Tape) -> Penalty | None:
         return None
     parametric = parametric_operations(tape)
     fed = _fed(tape, parametric)
-    terms = _terms(tape, tape.root)
-    found = {index: size for index, size in terms.items() if index in parametric - fed}
+    summands = terms(tape, tape.root)
+    found = {index: size for index, size in summands.items() if index in parametric - fed}
     size = sum(abs(one) for one in found.values())
-    beside = tuple(index for index in terms if index in fed)
-    rest = sum(terms[index] for index in beside)
+    beside = tuple(index for index in summands if index in fed)
+    rest = sum(summands[index] for index in beside)
     if not found or not math.isfinite(size) or not math.isfinite(rest):
         return None
     largest = max(found, key=lambda index: abs(found[index]))
@@ -94,9 +94,9 @@ def _is_fed(operand: Operand, fed: set[int]) -> bool:
     return operand.index in fed if operand.source == "operation" else operand.source != "parameter"
 
 
-def _terms(tape: Tape, root: int) -> dict[int, float]:
+def terms(tape: Tape, root: int) -> dict[int, float]:
     """Return the summands that ``root`` is made of and their sizes, constant factors included."""
-    terms: dict[int, float] = {}
+    summands: dict[int, float] = {}
     factors = {root: 1.0}
     for index in range(root, -1, -1):
         factor = factors.pop(index, None)
@@ -105,10 +105,10 @@ def _terms(tape: Tape, root: int) -> dict[int, float]:
         operation = tape.operations[index]
         parts = _parts(tape, operation)
         if not parts:
-            terms[index] = factor * _value(operation)
+            summands[index] = factor * _value(operation)
         for part, share in parts:
             factors[part] = factors.get(part, 0.0) + factor * share
-    return terms
+    return summands
 
 
 def _parts(tape: Tape, operation: Operation) -> list[tuple[int, float]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History, Steps
+from lightning_plateau.core.moving_target import has_bonus
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import block_medians
 from lightning_plateau.core.trend import finite_values, trend, value_noise
@@ -30,7 +31,8 @@ class Rise:
         now: Level of the last tenth of the run.
         error: Standard error of ``now − best``.
         deviation: Robust standard deviation of one loss about its neighbours.
-        signed: Whether some losses are negative, so that the level itself is no scale.
+        signed: Whether some losses, or a term of them, are negative, so that the level itself is
+            no scale.
         receding: Whether the loss is on its way down again.
         broke: Whether the losses end in NaN or infinity.
         explosion_step: First step at which the loss was ten times that of the start; None where
@@ -87,7 +89,7 @@ def rise(history: History) -> Rise:
         now=float(levels[-1]),
         error=error,
         deviation=value_noise(values),
-        signed=bool(values.min() < 0),
+        signed=bool(values.min() < 0) or has_bonus(history),
         receding=trend(after).falling and float(levels[-1]) < 0.9 * float(levels[best:].max()),
         broke=not np.isfinite(series.values[-1]),
         explosion_step=_explosion(series.steps[np.isfinite(series.values)], values),

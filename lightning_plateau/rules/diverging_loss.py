@@ -9,6 +9,7 @@ from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.generalization import validation_holds
 from lightning_plateau.core.history import History
+from lightning_plateau.core.moving_target import target_moves
 from lightning_plateau.core.rise import Rise, rise
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LOSS
@@ -24,7 +25,9 @@ class DivergingLoss(Rule):
         In runs of a few steps, which give no levels, a tenfold loss counts. Where the loss of
         guessing is known, a loss that began there and lies far above it counts as well. Where the
         validation loss stays as good as ever, the task has become harder, not the model worse. A
-        loss that is negative at times has no natural scale: it must rise out of its own noise.
+        loss that is negative at times, or has a term that is, has no natural scale: it must rise
+        out of its own noise. Where a network is compared with the answers of a network, or with
+        samples of its own, the targets move and a loss rises with them: only a tenfold one counts.
 
     Why it matters:
         What was learned is being lost. Left alone, it ends in infinity and NaN.
@@ -82,7 +85,7 @@ class DivergingLoss(Rule):
         rose = self._rose_at_once(up) if up.rows < self.few_rows else self._rose(up)
         if not (leapt or (rose and not up.receding)):
             return None
-        if not up.broke and validation_holds(history):
+        if not up.broke and (validation_holds(history) or self._follows(history, up)):
             return None
         best = min(up.best, up.start) if leapt else up.best
         ended = "and then ceased to be finite" if up.broke else "and does not come down"
@@ -103,6 +106,10 @@ class DivergingLoss(Rule):
             self.least_errors * (up.deviation if up.signed else up.error),
         )
         return up.height > size
+
+    def _follows(self, history: History, up: Rise) -> bool:
+        """Whether the loss may have risen with its targets: they move, and it did not explode."""
+        return target_moves(history) and up.explosion_step is None
 
     def _leapt(self, history: History, up: Rise) -> bool:
         """Whether the loss began at that of guessing and is far above it now.

@@ -9,6 +9,7 @@ from lightning_plateau.core.chance import Guess, guessing, stopped_at_frequencie
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
+from lightning_plateau.core.moving_target import target_moves
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
@@ -26,7 +27,8 @@ class FlatLoss(Rule):
         or more, to four fifths of it; or to that of guessing classes by their frequencies) and
         stays there. Both judgements allow for the noise of the
         loss: where noise could hide a real fall, the rule is silent. A learning rate that is still
-        warming up is given its time.
+        warming up is given its time. A loss whose targets the training makes itself (bootstrapped
+        values, sampled actions) is not judged: its level is no measure of error.
 
     Why it matters:
         It is the symptom that most faults end in. Nothing is learned while it lasts.
@@ -98,7 +100,7 @@ class FlatLoss(Rule):
         enough = max(self.minimum_steps, patience(history))
         if gone.rows < enough or len(history.profile.optimizers) > 1:
             return False
-        if about_zero(history[LOSS]):
+        if about_zero(history[LOSS]) or target_moves(history):
             return False
         return history.finished or not warming_up(history)
 

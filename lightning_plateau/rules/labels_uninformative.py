@@ -11,7 +11,7 @@ from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.fitting import LabelTest, inputs_count, label_test
 from lightning_plateau.core.generalization import generalization
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
@@ -26,9 +26,10 @@ class LabelsUninformative(Rule):
         No validation was ever better than guessing, and in the first epoch, while each sample was
         new, training was not either; yet later the training loss fell below that of guessing, or
         it stayed there in spite of some epochs of training. What helps only on samples that were
-        seen before is memory. Where the experiment with shuffled labels was made, it decides: the
-        labels as they are were learned no faster than shuffled ones, and helped no more on batches
-        that were not trained on, and the run learned nothing while its samples were new.
+        seen before is memory. While validation is still getting better nothing is said. Where the
+        experiment with shuffled labels was made, it decides: the labels as they are were learned no
+        faster than shuffled ones, and helped no more on batches that were not trained on, and the
+        run learned nothing while its samples were new.
 
     Why it matters:
         Labels that were shuffled, joined to the wrong rows or drawn at random cannot be learned by
@@ -93,6 +94,8 @@ class LabelsUninformative(Rule):
         best, now = float(beside.validation.min()), float(beside.training[-1])
         if best < self.near_chance * chance or now > self.memorized * chance:
             return None
+        if self._improves(beside.validation):
+            return None
         first = self._first_epoch(history)
         if first is None or first < self.near_chance * chance:
             return None
@@ -108,6 +111,14 @@ class LabelsUninformative(Rule):
             ),
             fix=_FIX,
         )
+
+    def _improves(self, validation: Floats) -> bool:
+        """Whether validation is at its best now: it may be better than guessing before long.
+
+        Where memory is all that is learned, validation gets worse with it.
+        """
+        latest = len(validation) - max(1, len(validation) // 4)
+        return int(np.argmin(validation)) >= latest
 
     def _tested(self, history: History, tried: LabelTest) -> Finding | None:
         """Return the fault where the experiment with shuffled labels showed it."""

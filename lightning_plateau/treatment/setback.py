@@ -119,6 +119,9 @@ def setback(run: Run, earlier: Snapshot | None) -> Setback | None:
 def _write(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     # The copy holds compiled parts as what they were compiled from.
     plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    buffers = dict(module.named_buffers())
     with torch.no_grad():
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            tensor.copy_(plain[name])
+            # What is frozen is part of the task (the slow copy that a value is compared with).
+            if tensor.requires_grad or name in buffers:
+                tensor.copy_(plain[name])

@@ -81,3 +81,16 @@ def test_a_task_that_grows_harder_does_not_spoil_validation(now: float, diverges
     validation = {VALIDATION_LOSS: [2.0, 1.5, 1.0, 0.7, 0.5, 0.52, 0.53, 0.54, now, now]}
     run = history(validation, loss=losses, every=20)
     assert (RULE.check(run) is not None) is diverges
+
+
+@pytest.mark.parametrize(("target", "said"), [("copy.weight", False), ("1", True)])
+def test_a_loss_may_rise_with_targets_that_move(target: str, said: bool) -> None:
+    net = Operation(0, "linear", "", (Operand("batch"), Operand("parameter", name="q.weight")))
+    weight = Operand("parameter", name=target) if "." in target else Operand("batch", 1, target)
+    made = Operation(1, "linear", "", (Operand("batch", 2, "2"), weight))
+    sides = Operand("operation", 0), Operand("operation", 1)
+    tape = Tape(0, (net, made, Operation(2, "mse_loss", "", sides)), root=2)
+    losses = curve(DIVERGING["a leap, and there it stays"], 300)
+    assert (RULE.check(history(loss=losses, tapes=[tape])) is not None) is said
+    exploded = curve(DIVERGING["a leap, and there it stays"], 300) * np.linspace(1, 20, 300)
+    assert RULE.check(history(loss=exploded, tapes=[tape])) is not None

@@ -65,3 +65,9 @@ def test_memorized_labels() -> None:
 )
 def test_silent(other: History) -> None:
     assert RULE.check(other) is None
+
+
+def test_validation_that_still_gets_better_is_waited_for() -> None:
+    late = (9.0, 6.0, 4.0, 3.2, 2.6, 2.4)
+    assert RULE.check(run(validation=late)) is None
+    assert RULE.check(run(validation=(*late, 2.5, 2.7, 2.8), training=(*MEMORIZED, 1.4, 1.3, 1.2)))

@@ -119,3 +119,16 @@ def test_a_second_task_is_left_to_learn(tmp_path: Path) -> None:
         changed = any("what is trained on has changed" in text for text in told)
         assert changed is (policy == "auto")
     assert all(torch.equal(a, b) for a, b in zip(*(s.values() for s in ended), strict=True))
+
+
+def test_what_is_frozen_is_part_of_the_task() -> None:
+    run = run_of(ROSE, lr=0.6)
+    blamed = setback(run, run.snapshots.latest())
+    for parameter in run.module.parameters():
+        parameter.requires_grad_(False)
+    task = setback(run, run.snapshots.latest())
+    assert blamed is not None
+    assert task is not None
+    assert task.earlier == task.now
+    assert task.elsewhere
+    assert not blamed.elsewhere
