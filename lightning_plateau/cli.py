@@ -29,6 +29,7 @@ from lightning_plateau.report.explanation import (
     rule_table,
 )
 from lightning_plateau.report.html import REPORT_FILE, run_name, save_report
+from lightning_plateau.report.json_schema import SCHEMAS, schema
 from lightning_plateau.report.phrases import counted, wrapped
 from lightning_plateau.report.plots import save_overview
 from lightning_plateau.report.saved_run import SavedRun, read_run
@@ -65,8 +66,8 @@ examples:
 """
 DIAGNOSE_EXAMPLES = """\
 examples:
-  lightning-plateau diagnose lightning_logs/version_0             a run that PlateauCallback watched
-  lightning-plateau diagnose lightning_logs/version_0/metrics.csv one that only a logger watched
+  lightning-plateau diagnose lightning_logs/version_0              PlateauCallback watched this one
+  lightning-plateau diagnose lightning_logs/version_0/metrics.csv  only a logger watched this one
   lightning-plateau diagnose runs/tensorboard --json | jq .findings[].code
 """
 REPORT_EXAMPLES = """\
@@ -82,6 +83,21 @@ examples:
   lightning-plateau explain LP301
   lightning-plateau explain flat-loss
   lightning-plateau explain clip-gradients
+"""
+RULES_EXAMPLES = """\
+examples:
+  lightning-plateau rules
+  lightning-plateau rules --json | jq -r '.[] | select(.kind == "cause") | .code'
+"""
+REMEDIES_EXAMPLES = """\
+examples:
+  lightning-plateau remedies
+  lightning-plateau remedies --json | jq -r '.[] | select(.safety == "safe") | .name'
+"""
+SCHEMA_EXAMPLES = """\
+examples:
+  lightning-plateau schema report > report.schema.json
+  lightning-plateau report lightning_logs/version_0 --json > report.json
 """
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 """How each shell completes the name of a file, in the words of shtab."""
@@ -273,10 +289,22 @@ def _add_catalogues(commands: Any, *, completing: bool) -> None:
     if completing:
         known = [name for rule in catalogue() for name in (rule.code, rule.name)]
         subject.choices = [*known, *remedies.by_name()]
-    rules = _command(commands, "rules", _rules, "list all rules")
-    cures = _command(commands, "remedies", _remedies, "list all remedies, the safest first")
+    rules = _command(commands, "rules", _rules, "list all rules", RULES_EXAMPLES)
+    cures = _command(
+        commands, "remedies", _remedies, "list all remedies, the safest first", REMEDIES_EXAMPLES
+    )
     for command in (explain, rules, cures):
         command.add_argument("--json", action="store_true", help="as JSON")
+    described = _command(
+        commands,
+        "schema",
+        _schema,
+        "print the JSON Schema of what a command answers with --json",
+        SCHEMA_EXAMPLES,
+    )
+    described.add_argument(
+        "answers", metavar="COMMAND", choices=[*SCHEMAS], help=", ".join(SCHEMAS)
+    )
     completion = _command(
         commands,
         "completion",
@@ -399,6 +427,11 @@ def _remedies(arguments: argparse.Namespace) -> int:
         _print_json([remedy_facts(remedy, catalogue()) for remedy in remedies.catalogue()])
     else:
         show(remedy_table(remedies.catalogue(), width=width()))
+    return HEALTHY
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    _print_json(schema(arguments.answers))
     return HEALTHY
 
 

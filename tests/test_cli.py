@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from lightning_plateau.cli import main
+from lightning_plateau.cli import main, parser
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.rules import catalogue
 from lightning_plateau.testing import history
@@ -235,13 +237,17 @@ def test_without_shtab_the_error_names_the_extra(monkeypatch, capsys):
     assert "lightning-plateau[completion]" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command", ["check", "demo", "diagnose", "report", "explain", "completion"]
-)
-def test_the_help_of_each_command_has_examples(command, capsys):
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    assert f"examples:\n  lightning-plateau {command} " in capsys.readouterr().out
+def test_the_help_of_each_command_has_examples(capsys):
+    (commands,) = parser()._subparsers._group_actions
+    for command in commands.choices:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        said = capsys.readouterr().out
+        assert f"examples:\n  lightning-plateau {command}" in said, command
+        for line in said.partition("examples:\n")[2].splitlines():
+            example = re.match(r" *lightning-plateau ([^|>&]+?)(  |$|[|>&])", line)
+            if example:
+                parser().parse_args(shlex.split(example[1]))
 
 
 def test_the_demo_answers_in_json_and_in_nothing_else(tmp_path, capsys):
