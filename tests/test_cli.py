@@ -244,7 +244,7 @@ def test_the_help_of_each_command_has_examples(capsys):
             main([command, "--help"])
         said = capsys.readouterr().out
         assert f"examples:\n  lightning-plateau {command}" in said, command
-        for line in said.partition("examples:\n")[2].splitlines():
+        for line in said.partition("examples:\n")[2].replace("\\\n", "").splitlines():
             example = re.match(r" *lightning-plateau ([^|>&]+?)(  |$|[|>&])", line)
             if example:
                 parser().parse_args(shlex.split(example[1]))
