@@ -40,7 +40,7 @@ class BroadcastInLoss(Rule):
         >>> sides = (Operand("operation", 0, "", (32, 1)), Operand("batch", 1, "1", (32,)))
         >>> run = history(tapes=[Tape(0, (fc, Operation(1, "mse_loss", "", sides)), root=1)])
         >>> BroadcastInLoss().check(run).message
-        'mse_loss takes shape (32, 1) for shape (32,): it compares 1024 pairs of 32 samples'
+        'mse_loss compares predictions (32, 1) with targets (32,): 1024 pairs of 32 samples'
 
     Remedies:
         Advice only: give both the same shape.
@@ -83,11 +83,12 @@ class BroadcastInLoss(Rule):
         predicted, wanted = comparison.prediction.shape, comparison.target.shape
         pairs, samples = prod(_broadcast(predicted, wanted) or ()), prod(wanted)
         fix = "y = y.unsqueeze(-1)" if len(wanted) < len(predicted) else "y = y.squeeze(-1)"
+        named = "a difference" if comparison.by_hand else comparison.operation.name
         return self.finding(
             history,
             1.0,
-            f"{comparison.operation.name} takes shape {predicted} for shape {wanted}: "
-            f"it compares {pairs} pairs of {samples} samples",
+            f"{named} compares predictions {predicted} with targets {wanted}: "
+            f"{pairs} pairs of {samples} samples",
             evidence=(
                 Evidence("pairs compared", float(pairs), float(samples), comparison.operation.site),
             ),

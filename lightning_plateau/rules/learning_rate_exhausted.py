@@ -68,9 +68,14 @@ class LearningRateExhausted(Rule):
         return self.finding(
             history,
             0.6,
-            f"since step {since}{of} the learning rate is {100 * share:.2g} % of its peak",
+            f"since step {since}{of} the learning rate is {_of_peak(share)}",
             evidence=(Evidence("learning rate over its peak", share, self.spent),),
             fix="let the schedule end with training: its length is "
             "self.trainer.estimated_stepping_batches; or give it a floor (eta_min, min_lr)",
             step=since,
         )
+
+
+def _of_peak(share: float) -> str:
+    """Return a share of the peak in words; below a millionth its digits say nothing more."""
+    return f"{100 * share:.2g} % of its peak" if share >= 1e-6 else "next to nothing of its peak"

@@ -11,7 +11,7 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS
+from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS, LOSS_PER_OPTIMIZER
 from lightning_plateau.core.tape import Operation, Tape
 
 
@@ -24,7 +24,9 @@ class NoGradient(Rule):
         on every one of the recent steps (at least 5, at most 50), while other parameters had one or
         the loss was not zero. The tape tells the two reasons apart: parameters that the forward
         pass never uses, and parameters that it uses but that are cut off from the loss, by
-        ``detach``, ``no_grad``, ``argmax`` or units that are all dead; and names the operation.
+        ``detach``, ``no_grad``, ``argmax`` or units that are all dead; and names the operation. It
+        is certain where one of several optimizers steps on a loss of its own, and no parameter that
+        it holds has a gradient (a generator's loss on ``fake.detach()``).
 
     Why it matters:
         These parameters keep their random start. Cut off in the middle, the whole network before
@@ -52,7 +54,7 @@ class NoGradient(Rule):
 
     code: ClassVar[str] = "LP304"
     name: ClassVar[str] = "no-gradient"
-    requires: ClassVar = (GRADIENT_NORMS, GRADIENT_NORM, LOSS)
+    requires: ClassVar = (GRADIENT_NORMS, GRADIENT_NORM, LOSS, LOSS_PER_OPTIMIZER)
     explains: ClassVar = (
         "LP104",
         "LP306",
@@ -70,12 +72,16 @@ class NoGradient(Rule):
     window: int = 50
     minimum_rows: int = 5
     most_named: int = 3
+    confidence_where_cleared: float = 0.95
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where trainable parameters had no gradient for many steps."""
         recent = history[GRADIENT_NORMS].tail(self.window)
         if len(recent) < self.minimum_rows or not _expected(history):
             return None
+        idle = self._idle_optimizer(history)
+        if idle is not None:
+            return idle
         frozen = {fact.name for fact in history.profile.parameters if not fact.trainable}
         trained = [label for label in recent.labels if label not in frozen]
         zeros = (np.isnan(recent.values) | (recent.values == 0.0)).all(axis=0)
@@ -86,16 +92,59 @@ class NoGradient(Rule):
         listed = ", ".join(still[: self.most_named])
         more = f" and {len(still) - self.most_named} more" if len(still) > self.most_named else ""
         share = len(still) / len(trained)
+        cleared = _cleared(history, share)
         return self.finding(
             history,
-            _confidence(cut, share),
+            _confidence(cut, share) if not cleared else self.confidence_where_cleared,
             f"{len(still)} of {len(trained)} parameters got no gradient "
-            f"in the last {len(recent)} steps: {listed}{more}"
-            + (f" (cut off at {cut.site})" if cut is not None else ""),
+            f"in the last {len(recent)} steps: {listed}{more}{_how(cut, cleared=cleared)}",
             evidence=(Evidence("parameters without a gradient", float(len(still)), 0.0, still[0]),),
-            fix=_fix(cut),
+            fix=_fix(cut, cleared=cleared),
             where=still[0] if cut is None else cut.site,
         )
+
+    def _idle_optimizer(self, history: History) -> Finding | None:
+        """Return the fault where an optimizer steps on a loss that reaches none of its parameters.
+
+        With several optimizers no loss shows it: the others may well go on by themselves.
+        """
+        losses, gradients = history[LOSS_PER_OPTIMIZER], history[GRADIENT_NORMS]
+        several = len(history.profile.optimizers) > 1
+        for index, column in enumerate(losses.labels if several else ()):
+            own = losses.column(column).finite.tail(self.window)
+            held = _held(history, index)
+            rows = np.isin(gradients.steps, own.steps)
+            columns = [gradients.places[name] for name in held if name in gradients.places]
+            given = np.isfinite(gradients.values[rows][:, columns])
+            if len(own) >= self.minimum_rows and len(columns) == len(held) > 0 and not given.any():
+                return self._report_idle(history, index, held, len(own))
+        return None
+
+    def _report_idle(
+        self, history: History, index: int, held: tuple[str, ...], steps: int
+    ) -> Finding:
+        kind = history.profile.optimizers[index].kind
+        return self.finding(
+            history,
+            1.0,
+            f"optimizer {index} ({kind}) made the last {steps} steps on a loss of its own, and "
+            f"none of its {len(held)} parameters got a gradient: {held[0]} to {held[-1]}",
+            evidence=(Evidence("parameters with a gradient", 0.0, 1.0, held[0]),),
+            fix="let that loss see what these parameters made: no .detach(), .data or no_grad() "
+            "between them and it (a generator learns from D(fake), not from D(fake.detach()))",
+            where=held[0],
+        )
+
+
+def _held(history: History, index: int) -> tuple[str, ...]:
+    """Return the trainable parameters of an optimizer that no other one holds."""
+    groups = [
+        [name for group in optimizer.groups for name in group.parameters]
+        for optimizer in history.profile.optimizers
+    ]
+    others = {name for other, names in enumerate(groups) if other != index for name in names}
+    trainable = {fact.name for fact in history.profile.parameters if fact.trainable}
+    return tuple(name for name in groups[index] if name in trainable - others)
 
 
 def _expected(history: History) -> bool:
@@ -107,26 +156,41 @@ def _expected(history: History) -> bool:
 def _cut(tape: Tape | None, still: set[str]) -> Operation | None:
     """Return the operation at which the way from the loss to the parameters ``still`` ends, if any.
 
-    It is the last operation computed from one of them that takes no part in backward; where all
-    take part (gradients of exactly zero), the last one that uses such a parameter itself.
+    It is the operation that takes part in no backward though what it was given does; of several
+    that use such parameters themselves, as under ``no_grad``, the first. Where all take part
+    (gradients of exactly zero), it is the last one that uses such a parameter itself.
     """
     if tape is None:
         return None
-    reached: set[int] = set()
+    live: set[int] = set()
     last_use = cut = None
     for operation in computing(tape):
-        uses = any(o.source == "parameter" and o.name in still for o in operation.operands)
-        depends = uses or any(
-            o.source == "operation" and o.index in reached for o in operation.operands
-        )
-        if uses:
-            last_use = operation
-        if depends and not operation.requires_grad:
-            reached.add(operation.index)
+        uses = _uses(operation, still)
+        alive = uses or any(o.source == "operation" and o.index in live for o in operation.operands)
+        last_use = operation if uses else last_use
+        if alive and operation.requires_grad:
+            live.add(operation.index)
+        elif alive and not (uses and cut is not None and _uses(cut, still)):
             cut = operation
-        elif depends and cut is None:
-            reached.add(operation.index)
     return cut or last_use
+
+
+def _uses(operation: Operation, names: set[str]) -> bool:
+    return any(o.source == "parameter" and o.name in names for o in operation.operands)
+
+
+def _without_gradients(cut: Operation) -> bool:
+    """Whether ``cut`` uses parameters and takes part in no backward: gradients are switched off."""
+    return not cut.requires_grad and any(o.is_weight for o in cut.operands)
+
+
+def _cleared(history: History, share: float) -> bool:
+    """Whether no parameter has a gradient at all, though the loss was computed with gradients."""
+    tape, recent = history.last_tape, history[GRADIENT_NORMS]
+    if tape is None or tape.root is None or share < 1.0 or np.isfinite(recent.values).any():
+        return False
+    path = computing(tape)
+    return tape.root_requires_grad and bool(path) and all(step.requires_grad for step in path)
 
 
 def _confidence(cut: Operation | None, share: float) -> float:
@@ -137,9 +201,26 @@ def _confidence(cut: Operation | None, share: float) -> float:
     return 0.35 + 0.3 * share
 
 
-def _fix(cut: Operation | None) -> str:
+def _how(cut: Operation | None, *, cleared: bool) -> str:
+    if cleared:
+        return "; the loss reaches them, so their gradients were cleared before the step"
+    if cut is None:
+        return ""
+    if _without_gradients(cut):
+        return f" (from {cut.site} on, forward runs without gradients)"
+    return f" (cut off at {cut.site})"
+
+
+def _fix(cut: Operation | None, *, cleared: bool) -> str:
+    if cleared:
+        return (
+            "zero_grad() must not come between backward() and step(): first zero_grad(), then "
+            "backward(), then step()"
+        )
     if cut is None:
         return "use these parameters in forward, or keep them out of the optimizer"
+    if _without_gradients(cut):
+        return f"call {cut.site} outside of torch.no_grad() and inference_mode()"
     if not cut.requires_grad:
-        return f"let gradients through {cut.site}: no detach, no_grad, item or argmax before it"
+        return f"let gradients through {cut.site}: no detach, item or argmax there"
     return f"look at what follows {cut.site}: every gradient to it is exactly zero"

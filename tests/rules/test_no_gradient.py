@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lightning_plateau.core.profile import ParameterFact, Profile
-from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS
+from lightning_plateau.core.profile import GroupFact, OptimizerFact, ParameterFact, Profile
+from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS_PER_OPTIMIZER
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.no_gradient import NoGradient
 from lightning_plateau.testing import history
@@ -18,7 +19,8 @@ def check(
 ) -> Any:
     columns = {n: v if isinstance(v, list) else [v] * rows for n, v in norms.items()}
     total = facts.pop("total", 1.0)
-    series = {GRADIENT_NORMS: columns, GRADIENT_NORM: [total] * rows}
+    more = facts.pop("more", {})
+    series = {GRADIENT_NORMS: columns, GRADIENT_NORM: [total] * rows, **more}
     return NoGradient().check(history(series, loss=[loss] * rows, **facts))
 
 
@@ -64,6 +66,44 @@ def test_zero_gradients_name_the_last_layer_before_them() -> None:
     finding = check({"body": 0.0, "other": 1.0}, tapes=[dead])
     assert finding is not None
     assert finding.where == "body (linear)"
+
+
+def test_where_gradients_are_switched_off_the_first_call_is_named() -> None:
+    off = [replace(operation, requires_grad=False) for operation in DETACHED.operations[:1]]
+    off.append(Operation(1, "linear", "neck", (made(0), parameter("neck")), requires_grad=False))
+    off.append(Operation(2, "abs", "", (made(1),), requires_grad=False))
+    off.append(Operation(3, "linear", "head", (made(2), parameter("head"))))
+    finding = check({"body": NAN, "neck": NAN, "head": 1.0}, tapes=[Tape(0, tuple(off), root=3)])
+    assert finding is not None
+    assert finding.message.endswith("(from body (linear) on, forward runs without gradients)")
+    assert "no_grad" in finding.fix
+
+
+def test_gradients_that_were_cleared_before_the_step() -> None:
+    whole = Tape(0, (DETACHED.operations[0], Operation(1, "mean", "", (made(0),))), root=1)
+    finding = check({"body": NAN, "other": NAN}, total=0.0, tapes=[whole])
+    assert finding is not None
+    assert finding.confidence > 0.9
+    assert "zero_grad() must not come between backward() and step()" in finding.fix
+
+
+def players(generator: float, second_loss: float) -> Any:
+    names = ("generator", "critic")
+    facts = tuple(ParameterFact(name, name, (4, 4)) for name in names)
+    optimizers = tuple(OptimizerFact("Adam", (GroupFact((name,)),)) for name in names)
+    return check(
+        {"generator": generator, "critic": 1.0},
+        profile=Profile(facts, optimizers=optimizers),
+        more={LOSS_PER_OPTIMIZER: {"0": [0.7] * 20, "1": [second_loss] * 20}},
+    )
+
+
+def test_an_optimizer_that_steps_in_vain() -> None:
+    finding = players(NAN, 1.4)
+    assert finding is not None
+    assert finding.certain
+    assert finding.message.startswith("optimizer 0 (Adam) made the last 20 steps on a loss of its")
+    assert players(0.5, 1.4) is None
 
 
 def test_all_parameters() -> None:
