@@ -15,8 +15,10 @@ from lightning_plateau.core.statistics import block_medians
 from lightning_plateau.core.trend import finite_values, trend, value_noise
 
 BLOCKS = 10
-LATEST = 20
-"""Losses that tell where the loss is."""
+LEAST_RISE = 0.1
+"""Share of a loss by which it must rise for the rise to be of any account."""
+LATEST, LAST = 20, 5
+"""Losses that tell where the loss is, and where it is going."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,46 @@ def rise_since(history: History, step: int) -> float:
         >>> rise_since(history(loss=[1.0] * 50 + [3.0] * 50), 50)
         2.0
     """
+    now, before = history[LOSS].values[-LATEST:], history[LOSS].until(max(1, step))
+    if not (len(now) and len(before)):
+        return math.nan
+    # A loss that was on its way up already had not been as low as its level says.
+    then = max(float(np.median(before.tail(rows).values)) for rows in (LATEST, LAST))
+    return float(np.median(now)) - then
+
+
+def rising(history: History) -> bool:
+    """Whether the last few losses lie above those before them by more than chance.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> rising(history(loss=[1.0] * 50 + [3.0] * 5)), rising(history(loss=[1.0] * 50))
+        (True, False)
+    """
     losses = history[LOSS]
-    then, now = losses.until(max(1, step)).tail(LATEST).values, losses.values[-LATEST:]
-    return float(np.median(now) - np.median(then)) if len(then) and len(now) else math.nan
+    step = int(losses.steps[-LAST]) if len(losses) > LAST else 0
+    last = np.median(losses.values[-LAST:]) if len(losses) else math.nan
+    level = np.median(losses.until(max(1, step)).tail(LATEST).values) if step else math.nan
+    return bool(last - level > chance_rise(history, step, rows=LAST))
+
+
+def chance_rise(history: History, step: int, rows: int = LATEST) -> float:
+    """Return the largest rise since ``step`` that noise explains, or that is of no account.
+
+    Args:
+        history: What was recorded.
+        step: Optimizer step.
+        rows: Losses that tell where the loss is now.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> chance_rise(history(loss=[1.0] * 50 + [3.0] * 50), 50)
+        0.1
+    """
+    before = history[LOSS].until(max(1, step))
+    error = 1.77 * value_noise(finite_values(before)) / rows**0.5
+    level = np.median(before.tail(LATEST).values) if len(before) else math.nan
+    return max(4.0 * error, LEAST_RISE * abs(float(level)))
 
 
 def _explosion(steps: Steps, values: Floats) -> int | None:

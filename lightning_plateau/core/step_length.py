@@ -16,12 +16,12 @@ ORDINARY = 0.01
 SHORTEST, LONGEST = 1e-4, 0.5
 AGAIN = 0.25
 """What a learning rate is multiplied by that is below the one aimed at already."""
-MOST_MOMENTUM = 10.0
+MOST_MOMENTUM = 100.0
 LATEST = 3
 LEAST_RAISE, MOST_RAISE = 3.0, 1e4
 
 
-def shortening(history: History, strength: float = 1.0) -> float | None:
+def shortening(history: History, strength: float = 1.0, rate: float | None = None) -> float | None:
     """Return a factor for the learning rate that makes updates ordinary; None where it is unknown.
 
     The first update tells: later ones are made by weights that too long steps have already moved.
@@ -31,6 +31,7 @@ def shortening(history: History, strength: float = 1.0) -> float | None:
     Args:
         history: What was recorded.
         strength: Share of an ordinary update to aim at.
+        rate: The largest learning rate now; None for that of the last step.
 
     Returns:
         A number from 0.0001 to 0.5 with one digit, times ``strength``; 0.5 where the first update
@@ -46,7 +47,7 @@ def shortening(history: History, strength: float = 1.0) -> float | None:
         return None
     factor = ORDINARY / (first * _gain(history))
     wanted = float(f"{min(LONGEST, max(SHORTEST, factor)):.0e}") * strength
-    now = wanted / _change_of_rate(history)
+    now = wanted / _change_of_rate(history, rate)
     return float(f"{now:.3g}") if now <= LONGEST else AGAIN
 
 
@@ -79,12 +80,13 @@ def _gain(history: History) -> float:
     return min(MOST_MOMENTUM, 1.0 / (1.0 - float(momentum or 0.0))) if known else 1.0
 
 
-def _change_of_rate(history: History) -> float:
+def _change_of_rate(history: History, rate: float | None) -> float:
     """Return the learning rate now over that of the first update; 1 where unknown."""
     rates = history[LEARNING_RATES]
     if not len(rates) or not rates.labels:
         return 1.0
-    first, last = float(np.nanmax(rates.values[0])), float(np.nanmax(rates.values[-1]))
+    first = float(np.nanmax(rates.values[0]))
+    last = float(np.nanmax(rates.values[-1])) if rate is None else rate
     ratio = last / first if first > 0 and last > 0 else 1.0
     return ratio if 0.0 < ratio < math.inf else 1.0
 

@@ -69,7 +69,10 @@ class DecayLearningRate(Remedy):
     def apply(self, run: Any) -> Change:
         """Scale the learning rates."""
         before = run.learning_rates
-        factor = self.factor or shortening(run.history, self.strength) or 0.5 * self.strength
+        # What was reverted just now still is the last that was recorded.
+        rate = max(float(rate) for rate in before.values())
+        derived = shortening(run.history, self.strength, rate)
+        factor = self.factor or derived or 0.5 * self.strength
         undo = [adapter.scale_learning_rate(factor) for adapter in run.adapters]
         return Change(before, run.learning_rates, {"learning_rates": undo})
 

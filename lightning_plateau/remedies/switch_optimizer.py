@@ -28,6 +28,8 @@ Kind = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"]
 NORMALIZING = {"adam": 1.0, "adamw": 1.0, "rmsprop": 0.3, "adagrad": 10.0}
 """Optimizers whose steps do not grow with the gradient, and how their rates compare."""
 SMALLEST, LARGEST = 1e-5, 1e-2
+FEW_STEPS, MOST_LONGER = 1000, 3.0
+"""Steps below which each must be longer than an ordinary one, and by how much at most."""
 CUSTOMARY_SGD = 0.01
 EXACT_SETTINGS = ("betas", "eps", "alpha", "rho", "lr_decay")
 
@@ -109,7 +111,9 @@ class SwitchOptimizer(Remedy):
         kind = self.to or _suitable(old)
         before = {"optimizer": type(old).__name__, **run.learning_rates}
         undo = {"optimizer": optimizer_state(old, "cpu"), "kind": kind}
-        rate = self.lr or suitable_rate(run.history, run.module, kind) or _rate(old)
+        planned = run.history.profile.planned_steps
+        left = None if planned is None else planned - run.step
+        rate = self.lr or suitable_rate(run.history, run.module, kind, left) or _rate(old)
         put(run.trainer, old, successor(old, kind))
         run.adapt()
         [adapter] = run.adapters
@@ -157,13 +161,17 @@ def _suitable(optimizer: Any) -> str:
     return "adam" if odd else "sgd"
 
 
-def suitable_rate(history: History, module: nn.Module, kind: str) -> float | None:
+def suitable_rate(
+    history: History, module: nn.Module, kind: str, steps_left: int | None = None
+) -> float | None:
     """Return a learning rate whose first update is ordinary; None where that is not known.
 
     Args:
         history: What was recorded.
         module: The module that is trained.
         kind: The optimizer.
+        steps_left: Optimizer steps that are left; None where that is not known. Steps that go to
+            and fro lead as far as the square root of their number: few of them must be longer.
     """
     if kind in NORMALIZING:
         sizes = [
@@ -172,7 +180,9 @@ def suitable_rate(history: History, module: nn.Module, kind: str) -> float | Non
             if p.requires_grad and p.dim() >= 2 and p.numel()
         ]
         sound = [size for size in sizes if 0.0 < size < math.inf]
-        rate = ORDINARY * float(np.median(sound)) * NORMALIZING[kind] if sound else 1e-3
+        few = math.sqrt(max(1.0, FEW_STEPS / max(steps_left or FEW_STEPS, 1)))
+        longer = min(MOST_LONGER, few)
+        rate = longer * ORDINARY * float(np.median(sound)) * NORMALIZING[kind] if sound else 1e-3
     else:
         moved = weight_updates(history)
         # With a momentum of 0.9 the steps add up to ten times their length.

@@ -23,7 +23,9 @@ class DeadUnits(Rule):
         the latest sampled steps, although the batch holds enough values for each unit that chance
         cannot be the reason, and although values do arrive there. It is surer where nearly all
         units are dead, where the layer that feeds them gets no gradient at all, and where it was
-        so from the first step on: what died later was killed, most often by long steps.
+        so from the first step on: what died later was killed, most often by long steps. It is
+        certain, whatever the loss does, where not one unit was ever alive and the gradient of the
+        weight was zero each time: what lies before can never learn.
 
     Why it matters:
         A rectifier passes no gradient where it is zero: a unit that is zero for every sample never
@@ -46,7 +48,7 @@ class DeadUnits(Rule):
 
     Known limitations:
         A network that is much wider than its task may well leave half of its units idle; the rule
-        speaks only while training fails.
+        speaks only while training fails, unless a whole layer is dead from the start.
 
     References:
         Lu et al., 2020, Dying ReLU and Initialization: Theory and Numerical Examples. He et al.,
@@ -117,6 +119,8 @@ class DeadUnits(Rule):
         died = first < self.most_dead
         # Units that were alive at first were killed by something: it should speak before us.
         sure = 0.8 if died else 0.95 if starved else 0.9
+        if starved and self._never_lived(history, site, starved):
+            sure = 1.0
         when = f", {100 * first:.0f} % at first" if died else ""
         return self.finding(
             history,
@@ -127,6 +131,15 @@ class DeadUnits(Rule):
             fix="re-initialize the layer before it (nn.init.kaiming_normal_, bias 0), lower the "
             "learning rate, or use nn.LeakyReLU or nn.GELU",
             where=site,
+        )
+
+    def _never_lived(self, history: History, site: str, weight: str) -> bool:
+        """Whether not one unit was ever alive, nor one gradient of the weight other than zero."""
+        dead = history[ACTIVATION_DEAD].column(site).values
+        gradients = history[GRADIENT_NORMS].column(weight).values
+        seen = min(len(dead), len(gradients))
+        return seen >= self.latest_samples and bool(
+            (dead == 1.0).all() and (gradients == 0.0).all()
         )
 
     def _tells(self, tape: Tape, rectifier: Operation) -> bool:

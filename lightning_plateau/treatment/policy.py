@@ -128,7 +128,8 @@ class Policy:
         watches = self.remedies is None and self.safety != "unsafe"
         if watches or planned_steps is None:
             return every_n_steps
-        return min(every_n_steps, max(SHORTEST_LOOK, planned_steps // LOOKS))
+        # Rounded up: a run may be called stuck from a tenth of its steps on.
+        return min(every_n_steps, max(SHORTEST_LOOK, -(-planned_steps // LOOKS)))
 
     def permitted(self, catalogue: Catalogue) -> Catalogue:
         """Return the remedies of ``catalogue`` that may be applied.

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_plateau.core.rise import rise_since
+from lightning_plateau.core.rise import chance_rise, rise_since
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.experiments.experiment import Bench, Experiment, Row, conduct
 from lightning_plateau.experiments.sandbox import seed
@@ -95,7 +95,7 @@ class Setback:
 
 
 def setback(run: Run, earlier: Snapshot | None) -> Setback | None:
-    """Return what became of a run since ``earlier``; None where the loss has not risen since.
+    """Return what became of a run since ``earlier``; None where the loss has not risen for good.
 
     The run is left bit for bit as it is. None too where nothing can be measured.
 
@@ -106,7 +106,8 @@ def setback(run: Run, earlier: Snapshot | None) -> Setback | None:
     if earlier is None or run.batch is None or any(a.sharded or a.deepspeed for a in run.adapters):
         return None
     rise = rise_since(run.history, earlier.step)
-    if not rise > 0.0:
+    # Weights that nothing was learned with tell nothing, nor does a rise that chance explains.
+    if earlier.step == 0 or not rise > chance_rise(run.history, earlier.step):
         return None
     experiment = EarlierWeights(earlier.state["module"])
     result = conduct(experiment, Bench(run.trainer, run.module, (run.batch,)))

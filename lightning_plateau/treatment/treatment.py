@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.fitting import fitting
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note, Record
 from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Safety, Verdict
+from lightning_plateau.core.rise import rising
 from lightning_plateau.core.signal import SKIPPED_STEPS
+from lightning_plateau.core.updates import adaptive
 from lightning_plateau.remedies import by_name
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.training.optimizers import OptimizerAdapter
@@ -34,8 +37,13 @@ SMALL = 10_000_000
 """Parameters up to which a snapshot costs next to nothing."""
 SNAPSHOTS = 8
 """Snapshots of a short run."""
-FASTER = ("switch-optimizer", "raise-learning-rate")
+SWITCH = "switch-optimizer"
+FASTER = (SWITCH, "raise-learning-rate")
 """What makes a training faster that is sound but slow."""
+TOO_LITTLE = frozenset({"LP401", "LP405", "LP407"})
+"""Codes of runs whose steps may lead nowhere because they are of the wrong kind."""
+LEARNED_BY_HEART, BY_ITSELF = 0.25, 0.1
+"""Share of its loss that one batch must lose, and share of that by the run's own optimizer."""
 SLOW = frozenset({"LP405"})
 """Codes of faults that are gone only where the loss falls faster than before."""
 LAST_RESORT = frozenset({"LP401"})
@@ -220,10 +228,15 @@ class Treatment:
             self._extend(findings)
             return
         self._try_next([f for f in findings if self._may_be_treated(f)])
+        if self._wants_snapshots and self._is_well(findings):
+            self._run.snapshots.keep(self._run)
+
+    def _is_well(self, findings: Sequence[Finding]) -> bool:
+        """Whether a snapshot is due, and the run in a state that is worth going back to."""
+        if not self._run.snapshots.due(self.step):
+            return False
         sick = any(finding.severity is not Severity.INFO for finding in findings)
-        snapshots = self._run.snapshots
-        if self._wants_snapshots and not sick and snapshots.due(self.step):
-            snapshots.keep(self._run)
+        return not (sick or self._run.worthless or rising(self._run.history))
 
     @property
     def may_extend(self) -> bool:
@@ -271,7 +284,7 @@ class Treatment:
             return
         urgent = must_improve or self._run.worthless
         if self._run.worthless:
-            findings = first_weights_first(findings)
+            findings = other_steps_first(first_weights_first(findings), self._run.history)
         obstacles = self._obstacles()
         choice = self._choose(findings, obstacles, urgent=urgent)
         for withheld in choice.withheld:
@@ -454,6 +467,28 @@ class Treatment:
         self.episode_step = state["episode_step"]
         self._skipped = tuple(state["skipped"])
         self._withheld = {(code, remedy) for code, remedy in state["withheld"]}
+
+
+def other_steps_first(findings: Sequence[Finding], history: History) -> tuple[Finding, ...]:
+    """Return the findings with the remedy first that an experiment speaks for.
+
+    Where a batch is learned by heart with Adam, and not with the run's own optimizer, which scales
+    its steps with the gradient, other steps are what the run lacks, not longer ones.
+    """
+    fitted = fitting(history)
+    by_adam_alone = (
+        fitted is not None
+        and fitted.best >= LEARNED_BY_HEART
+        and not fitted.own > BY_ITSELF * fitted.best
+    )
+    if not by_adam_alone or adaptive(history):
+        return tuple(findings)
+    return tuple(
+        replace(f, remedies=(SWITCH, *(name for name in f.remedies if name != SWITCH)))
+        if f.code in TOO_LITTLE and f.remedies
+        else f
+        for f in findings
+    )
 
 
 def snapshot_every(module: nn.Module, planned_steps: int | None) -> int:

@@ -33,6 +33,8 @@ ENOUGH = 0.5
 """Share by which the loss of a run that began again should fall until the end."""
 OFF_SCALE = 3.0
 """How many times as high as that of guessing a first loss is that shows weights off scale."""
+SHORTENS = "decay-learning-rate"
+"""What shortens steps that were too long."""
 VALIDATIONS = 3
 """Validations that are compared where it is they that tell."""
 
@@ -174,6 +176,7 @@ class Terms:
         must_improve: Whether nothing but a better loss will do, as where the fault was gone before.
         first: The loss at the first step of a run that began again; infinite where it was not
             finite.
+        overshot: Whether the loss of a run that began again was above that of guessing.
     """
 
     before: Level
@@ -182,6 +185,7 @@ class Terms:
     fresh: bool = False
     must_improve: bool = False
     first: float = 0.0
+    overshot: bool = False
 
 
 class Trial:
@@ -240,7 +244,12 @@ class Trial:
         snapshot = Snapshot.take(run) if copied else None
         before = Level.of(_rows_before(run.history, remedy, run.step, probation_steps))
         target = run.snapshots.latest(before=run.step)
-        fresh, back, pace = False, {}, _pace(run.history, remedy, run.step, probation_steps)
+        fresh, back, lost, pace = (
+            False,
+            {},
+            before,
+            _pace(run.history, remedy, run.step, probation_steps),
+        )
         if snapshot is not None and target is not None and run.worthless:
             # First: what the remedy does to the weights must last.
             target.restore(run, schedule=False)
@@ -252,7 +261,8 @@ class Trial:
         was, now = {**change.before, **left}, {**change.after, **back}
         made = Intervention(number, run.step, remedy.name, finding.code, was, now)
         first = _first_loss(run.history) if fresh else 0.0
-        terms = Terms(before, probation_steps, pace, fresh, must_improve, first)
+        overshot = fresh and Comparison(before, lost).worse
+        terms = Terms(before, probation_steps, pace, fresh, must_improve, first, overshot)
         trial = cls(remedy, made, change, terms, snapshot)
         if fresh and remedy.renews:
             trial._beginning = Snapshot.take(run)
@@ -290,18 +300,32 @@ class Trial:
         Where the first weights were off scale, a loss no higher than that of guessing shows that
         the new ones are not; whether they learn fast enough is another question.
         """
-        verdict, reason = comparison.fresh_verdict
-        now, first = comparison.after, self.terms.first
-        off_scale = first > OFF_SCALE * now.loss > 0.0
-        if self.remedy.renews and off_scale and now.is_finite and not comparison.worse:
-            return Verdict.KEPT, f"begun again, the loss is {now.loss:.4g}; it began at {first:.4g}"
-        return verdict, reason
+        now, first = comparison.after.loss, self.terms.first
+        if self._is_back_on_scale(comparison):
+            return Verdict.KEPT, f"begun again, the loss is {now:.4g}; it began at {first:.4g}"
+        if self._is_tamed(comparison):
+            return Verdict.KEPT, f"begun again, the loss is {now:.4g}, and no longer overshoots"
+        return comparison.fresh_verdict
+
+    def _is_tamed(self, comparison: Comparison) -> bool:
+        """Whether steps that had driven the loss above that of guessing do so no more.
+
+        They may be too short now; that is another question.
+        """
+        calm = comparison.after.is_finite and not (comparison.worse or comparison.better)
+        return self.terms.overshot and self.remedy.name == SHORTENS and calm
+
+    def _is_back_on_scale(self, comparison: Comparison) -> bool:
+        """Whether fresh weights have brought down a loss that began far above that of guessing."""
+        now = comparison.after
+        off_scale = self.terms.first > OFF_SCALE * now.loss > 0.0
+        return self.remedy.renews and off_scale and now.is_finite and not comparison.worse
 
     def _is_over(self, history: History) -> bool:
         losses = history[LOSS].since(self.step)
         if not len(losses):
             return False
-        if self._is_broken(losses.values) or self._is_hopeless(losses.values):
+        if self._is_broken(losses.values) or self._is_clear(losses.values):
             return True
         # Recorded steps count, not steps made: what is recorded may arrive a little later.
         if losses.steps[-1] + 1 - self.step < self.terms.probation_steps:
@@ -315,11 +339,17 @@ class Trial:
         may_end = self.remedy.safety is not Safety.SAFE
         return may_end and len(latest) == BROKEN_ROWS and not np.isfinite(latest).any()
 
-    def _is_hopeless(self, losses: Any) -> bool:
-        """Whether a run that began again has gone half of its way without the least gain."""
+    def _is_clear(self, losses: Any) -> bool:
+        """Whether a run that began again shows after half of its way what the remedy is worth.
+
+        Either there is not the least gain, or fresh weights have brought down a loss off scale:
+        then the rest of the way is better spent on what makes it learn.
+        """
         if not self.terms.fresh or len(losses) < max(LEAST_STEPS, self.terms.probation_steps // 2):
             return False
         now = Comparison(self.terms.before, Level.of(losses[-max(1, len(losses) // 2) :]))
+        if self._is_back_on_scale(now):
+            return True
         gone = progress(losses)
         return not now.better and gone.least <= 0 and gone.slope >= 0 and gone.most < MATERIAL
 
@@ -329,7 +359,7 @@ class Trial:
         if self.remedy.watched != LOSS:
             rows = VALIDATIONS
         elif len(since) < self.terms.probation_steps:
-            rows = max(1, len(since) // 2) if self._is_hopeless(since.values) else BROKEN_ROWS
+            rows = max(1, len(since) // 2) if self._is_clear(since.values) else BROKEN_ROWS
         drift = self.terms.pace * min(len(since), self.terms.probation_steps)
         return Comparison(self.terms.before, Level.of(since.tail(rows).values), drift)
 

@@ -52,7 +52,7 @@ def of(kind: str, **settings: float) -> Profile:
     ("profile", "factor"),
     [
         (of("SGD", momentum=0.9), 0.01),
-        (of("SGD", momentum=0.999), 0.01),
+        (of("SGD", momentum=0.999), 0.001),
         (of("SGD", momentum=0), 0.1),
         (of("RMSprop", alpha=0.99, momentum=0), 0.5),
         (of("Adam"), 0.1),

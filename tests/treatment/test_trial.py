@@ -263,6 +263,19 @@ def test_weights_off_scale_are_mended_where_the_loss_is_that_of_guessing() -> No
     assert verdict(DecayLearningRate(), 1e6, 2.3) is Verdict.REVERTED
 
 
+def test_shorter_steps_are_kept_where_they_overshoot_no_more() -> None:
+    before = np.concatenate([noisy(2.3, 10, 0, 0.01), noisy(4.0, START - 10, 1, 0.5)])
+    trial = begun_again(before)
+    assert trial.terms.overshot
+    outcome = trial.judge(joined(before, noisy(2.3, PROBATION, 2, 0.01)), [SICK])
+    assert outcome is not None
+    assert outcome.verdict is Verdict.KEPT
+    assert "no longer overshoots" in outcome.reason
+    still = trial.judge(joined(before, noisy(3.5, PROBATION, 2, 0.5)), [SICK])
+    assert still is not None
+    assert still.verdict is Verdict.REVERTED
+
+
 def test_noise_that_may_hide_a_gain_is_given_its_time() -> None:
     before = noisy(2.5, START, 0, 0.3)
     before[0] = 2.3
