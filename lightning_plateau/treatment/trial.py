@@ -228,7 +228,8 @@ class Trial:
         """Apply ``remedy`` to ``run`` and begin to watch.
 
         A run that is worth nothing goes back to the last state that was well, or else to its first
-        weights, where they are kept: what it has become would hide that the remedy is right.
+        weights, where they are kept: what it has become would hide that the remedy is right. One
+        that is sound and only too slow goes on from where it is.
 
         Args:
             run: The run, whose ``history`` is up to date.
@@ -250,7 +251,7 @@ class Trial:
             before,
             _pace(run.history, remedy, run.step, probation_steps),
         )
-        if snapshot is not None and target is not None and run.worthless:
+        if snapshot is not None and target is not None and run.worthless and not must_improve:
             # First: what the remedy does to the weights must last.
             target.restore(run, schedule=False)
             fresh = target is run.snapshots.initial
@@ -364,8 +365,8 @@ class Trial:
         return Comparison(self.terms.before, Level.of(since.tail(rows).values), drift)
 
     def is_slow(self, history: History, steps_left: int) -> bool:
-        """Whether a run that began again will not have halved its loss by the end at this pace."""
-        if not self.terms.fresh:
+        """Whether a run that is to learn faster will not have halved its loss by the end."""
+        if not (self.terms.fresh or self.terms.must_improve):
             return False
         gone = max(1, history.step - self.step)
         return self._compare(history).fall * (1 + steps_left / gone) < ENOUGH
