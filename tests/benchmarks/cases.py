@@ -95,8 +95,8 @@ def _slow_convergence(base: Recipe, chance: random.Random) -> Recipe:
 
 
 def _exploding_recurrence(base: Recipe, chance: random.Random) -> Recipe:
-    factor = chance.choice((2.0, 3.0, 4.0))
-    return replace(base, family="rnn", recurrent=factor, **_sgd(0.02))
+    factor, rate = chance.choice((1.5, 2.0, 3.0, 4.0)), chance.choice((0.01, 0.02, 0.05))
+    return replace(base, family="rnn", recurrent=factor, **_sgd(rate))
 
 
 def _raw_inputs(base: Recipe, chance: random.Random) -> Recipe:
@@ -132,6 +132,10 @@ FAULTS: dict[str, tuple[Fault, tuple[Recipe, ...]]] = {
     "exploding recurrence": (_exploding_recurrence, _LSTMS),
     "raw inputs": (_raw_inputs, (*_MLPS, *_CNNS)),
 }
+DRAWS = 20
+"""Draws in search of a recipe that was not seen before."""
+MOST_REPEATED = 200
+"""Repeated ones after which there are no others."""
 ZOO = {
     "raw-features": 0.9,
     "raw-pixels": 0.85,
@@ -156,17 +160,39 @@ ZOO = {
 
 
 def generated(count: int) -> tuple[Case, ...]:
-    """Return ``count`` sick trainings, each fault in turn; the first ones are the same for any."""
-    cases = []
-    for number in range(count):
+    """Return ``count`` sick trainings, no two alike, each fault in turn.
+
+    The first ones are the same for any count.
+
+    Raises:
+        ValueError: If there are not so many different ones.
+    """
+    cases: list[Case] = []
+    seen: set[Recipe] = set()
+    number = 0
+    while len(cases) < count:
+        if number - len(cases) > MOST_REPEATED:
+            raise ValueError(f"expected at most {len(cases)} sick trainings, but received {count}")
         name = list(FAULTS)[number % len(FAULTS)]
-        plant, bases = FAULTS[name]
-        chance = random.Random(number)
-        base = chance.choice(bases)
-        sick = plant(base, chance)
-        title = f"{number:03} {name} ({base.family}, {base.data})"
+        base, sick = _planted(name, random.Random(number), seen)
+        number += 1
+        if sick in seen:
+            continue
+        seen.add(sick)
+        title = f"{number - 1:03} {name} ({base.family}, {base.data})"
         cases.append(Case(title, name, sick.training, base))
     return tuple(cases)
+
+
+def _planted(name: str, chance: random.Random, seen: set[Recipe]) -> tuple[Recipe, Recipe]:
+    """Return a recipe without and with a fault, one not seen before where it is found at once."""
+    plant, bases = FAULTS[name]
+    for _ in range(DRAWS):
+        base = chance.choice(bases)
+        sick = plant(base, chance)
+        if sick not in seen:
+            break
+    return base, sick
 
 
 def of_the_zoo() -> tuple[Case, ...]:

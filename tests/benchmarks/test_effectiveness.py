@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.benchmarks.cases import FAULTS, ZOO, generated, of_the_zoo
 from tests.benchmarks.effects import Effect, report
 
@@ -14,6 +16,13 @@ def test_every_fault_takes_its_turn_and_more_trainings_leave_the_first_ones_as_t
     few, more = generated(len(FAULTS)), generated(len(FAULTS) + 5)
     assert [case.fault for case in few] == list(FAULTS)
     assert [case.name for case in more[: len(few)]] == [case.name for case in few]
+
+
+def test_no_two_generated_trainings_are_alike() -> None:
+    recipes = [case.sick.__self__ for case in generated(104)]  # type: ignore[attr-defined]
+    assert len(recipes) == len(set(recipes)) == 104
+    with pytest.raises(ValueError, match="but received 100000"):
+        generated(100_000)
 
 
 def test_every_generated_training_and_its_twin_can_be_built() -> None:
