@@ -146,8 +146,8 @@ def chance_rise(history: History, step: int, rows: int = LATEST) -> float:
     """
     before = history[LOSS].until(max(1, step))
     error = 1.77 * value_noise(finite_values(before)) / rows**0.5
-    level = np.median(before.tail(LATEST).values) if len(before) else math.nan
-    return max(4.0 * error, LEAST_RISE * abs(float(level)))
+    level = float(np.median(before.tail(LATEST).values)) if len(before) else math.nan
+    return max(4.0 * error, LEAST_RISE * abs(level))
 
 
 def _explosion(steps: Steps, values: Floats) -> int | None:

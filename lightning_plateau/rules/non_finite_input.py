@@ -45,8 +45,8 @@ class NonFiniteInput(Rule):
         True
 
     Remedies:
-        skip-step leaves out the batches that hold such values. The lasting cure is to clean the
-        data set.
+        skip-step leaves out the batches that hold such values, and quarantine-batch remembers which
+        they are. The lasting cure is to clean the data set.
 
     Known limitations:
         Batches are looked at on sampled steps and, on the CPU, on steps that turn out not finite. A
@@ -77,7 +77,7 @@ class NonFiniteInput(Rule):
         "LP807",
         "LP808",
     )
-    remedies: ClassVar = ("skip-step",)
+    remedies: ClassVar = ("skip-step", "quarantine-batch")
     why: ClassVar[str] = "one NaN in one sample makes the loss and every gradient NaN"
 
     def check(self, history: History) -> Finding | None:

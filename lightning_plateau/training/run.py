@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_plateau.core.chance import untrained_loss
 from lightning_plateau.core.history import History
@@ -185,6 +185,11 @@ class Run:
         """Return the learning rate with which a group is really updated."""
         pace: Any = self.attachments.get("pace")
         return rate if pace is None else float(pace.rate(index, place, rate))
+
+    def judged(self, norms: Tensor) -> Tensor:
+        """Return gradient norms as the guard is to see them: NaN for a batch in quarantine."""
+        quarantine: Any = self.attachments.get("quarantine")
+        return norms if quarantine is None else cast(Tensor, quarantine.judged(norms))
 
     def attach(self, name: str, attachment: Attachment) -> None:
         """Hang something on the training, in place of what had that name."""

@@ -20,6 +20,7 @@ from lightning_plateau.core.rise import rising
 from lightning_plateau.core.signal import SKIPPED_STEPS
 from lightning_plateau.core.updates import adaptive
 from lightning_plateau.remedies import by_name
+from lightning_plateau.remedies.quarantine_batch import QuarantineBatch
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.training.optimizers import OptimizerAdapter
 from lightning_plateau.training.run import Run, Snapshots
@@ -54,7 +55,9 @@ LATER = frozenset({"LP301", "LP406"})
 """Codes of what happens from the first step on, and cannot account for how the run began."""
 PATIENCE = 200
 """Optimizer steps that they are given, at most; else a tenth of the run."""
-NON_FINITE_CODES = ("LP102", "LP201", "LP202")
+DAMAGED = "LP102"
+"""Code of data that are not finite."""
+NON_FINITE_CODES = (DAMAGED, "LP201", "LP202")
 """Codes that a skipped step answers, the most telling first."""
 
 
@@ -129,6 +132,7 @@ class Treatment:
 
     def before_step(self, adapter: OptimizerAdapter, norms: Tensor) -> None:
         """See ``Guard.before_step``."""
+        norms = self._run.judged(norms)
         self._run.guard.before_step(adapter, norms, clipped_next=not adapter.manual)
 
     def after_step(self) -> Tensor | bool:
@@ -273,7 +277,22 @@ class Treatment:
         reason = f"{len(new)} steps were left out exactly, the first at step {new[0]}"
         outcome = Outcome(number, self.step, SkipStep.name, code, Verdict.KEPT, reason)
         self._journal.append(outcome)
+        if code == DAMAGED:
+            self._quarantine()
         return True
+
+    def _quarantine(self) -> None:
+        """Remember the batches whose data broke a step. There is nothing to be watched."""
+        remedy = QuarantineBatch()
+        barred = remedy.name not in self._permitted or self._policy.dry_run
+        if barred or remedy.obstacle(self._run) is not None:
+            return
+        number, change = self._next_number, remedy.apply(self._run)
+        made = Intervention(number, self.step, remedy.name, DAMAGED, change.before, change.after)
+        self._record(made)
+        reason = "its steps are left out already, and it is left out where it comes again"
+        self._journal.append(Outcome(number, self.step, remedy.name, DAMAGED, Verdict.KEPT, reason))
+        self._in_force.add(remedy, change)
 
     @property
     def _next_number(self) -> int:

@@ -16,7 +16,7 @@ from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lightning_plateau.core.remedy import Remedy, Safety
-from lightning_plateau.core.signal import GRADIENT_NORM, VALIDATION_LOSS
+from lightning_plateau.core.signal import GRADIENT_NORM, SKIPPED_STEPS, VALIDATION_LOSS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.remedies import by_name, catalogue
 from lightning_plateau.testing import history
@@ -97,6 +97,7 @@ def trained(**settings: Any) -> Run:
     keeping.run.module.net[1].running_var[0] = float("inf")
     norms = {GRADIENT_NORM: np.linspace(1.0, 2.0, 40)}
     norms[VALIDATION_LOSS] = np.linspace(1.0, 2.0, 4)
+    norms[SKIPPED_STEPS] = np.eye(1, 10, 4)[0]
     keeping.run.refresh(history(norms, loss=[1.0] * 40, tapes=[forward_pass(convolved=True)]))
     keeping.run.allow_user_overrides = True
     keeping.run.batch = [100.0 * tensor for tensor in next(iter(batches(1)))]
