@@ -6,69 +6,99 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch.optim import SGD
+from lightning.pytorch.strategies import DDPStrategy
+from torch.optim import Adam
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_plateau.core.signal import GRADIENT_NORM, VALIDATION_LOSS
-from lightning_plateau.remedies import by_name
+from lightning_plateau.core.remedy import Remedy
+from lightning_plateau.core.signal import GRADIENT_NORM, SKIPPED_STEPS, VALIDATION_LOSS
+from lightning_plateau.remedies import catalogue
 from lightning_plateau.testing import history
-from tests.remedies.test_contract import forward_pass
-from tests.trainings import Guarding, Regressor, fit
+from tests.remedies.test_contract import Sick, forward_pass
+from tests.trainings import Guarding, fit
 
-TOGETHER = (
-    ("standardize-input", "switch-optimizer", "warm-up", "dropout", "l1-penalty"),
-    ("replace-activation", "normalize-gradients", "weight-decay", "reset-batch-norm"),
-    ("reinitialize", "clip-gradients", "raise-learning-rate", "roll-back"),
-)
+ALONE = ("average-weights",)
+"""What cannot begin amid a training: Lightning's own callback tests it."""
+EVERY = [remedy for remedy in catalogue() if not remedy.final and remedy.name not in ALONE]
+STEPS = 4 + 2 * len(EVERY)
 
 
 class Treating(Guarding):
-    """Applies remedies after step 3 and saves how each replica ends."""
+    """Applies one remedy after the other, and takes it back after a step that was made with it."""
 
-    def __init__(self, folder: Path, remedies: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
-        self.remedies = remedies
+        self.left = list(EVERY)
+        self.on_trial: tuple[Remedy, Any] | None = None
+        self.seen: dict[str, Any] = {}
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end()
-        if self.run.step == 1:
-            self.run.snapshots.keep(self.run)
-        if self.run.step != 3:
+        run = self.run
+        if run.step in (1, 2):
+            run.snapshots.keep(run)
+        if run.step < 3:
             return
-        self.run.batch = batch
-        norms = {GRADIENT_NORM: [1.0] * 40, VALIDATION_LOSS: [1.0] * 4}
-        self.run.refresh(history(norms, loss=[1.0] * 40, tapes=[forward_pass()]))
-        for name in self.remedies:
-            remedy = by_name()[name]()
-            assert remedy.obstacle(self.run) is None, name
-            remedy.apply(self.run)
+        if self.on_trial is not None:
+            remedy, change = self.on_trial
+            self._note(remedy.name, pl_module)
+            remedy.revert(run, change)
+            self._note(f"{remedy.name}, taken back", pl_module)
+            self.on_trial = None
+        elif self.left:
+            self.on_trial = self._apply(self.left.pop(0)(), batch)
+
+    def _apply(self, remedy: Remedy, batch: Any) -> tuple[Remedy, Any]:
+        run = self.run
+        run.allow_user_overrides = True
+        run.batch = [100.0 * tensor for tensor in batch]
+        run.module.net[1].momentum = 1.0
+        if remedy.name == "restore-batch-norm":
+            run.module.net[1].running_var[0] = float("inf")
+        series = {
+            GRADIENT_NORM: np.linspace(1.0, 2.0, 40),
+            VALIDATION_LOSS: np.linspace(1.0, 2.0, 4),
+        }
+        series[SKIPPED_STEPS] = np.eye(1, 10, 4)[0]
+        run.refresh(history(series, loss=[1.0] * 40, tapes=[forward_pass(convolved=True)]))
+        reason = remedy.obstacle(run)
+        assert reason is None, f"{remedy.name}: {reason}"
+        return remedy, remedy.apply(run)
+
+    def _note(self, name: str, module: Any) -> None:
+        # Batch norm keeps statistics of its own on each rank.
+        state = {k: v.clone() for k, v in module.state_dict().items() if "running_" not in k}
+        self.seen[name] = state
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self.run.close()
-        state = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
-        torch.save((len(self.run.attachments), state), self.folder / f"{trainer.global_rank}.pt")
+        ended = {"left": len(self.left), "attached": len(self.run.attachments), "seen": self.seen}
+        torch.save(ended, self.folder / f"{trainer.global_rank}.pt")
 
 
 def far_from_zero() -> DataLoader:
-    points = 100 + 30 * torch.randn(64, 3, generator=torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    points = 100 + 30 * torch.randn(2 * 4 * STEPS, 3, generator=generator)
     return DataLoader(TensorDataset(points, points.sum(dim=-1, keepdim=True)), batch_size=4)
 
 
 @pytest.mark.distributed
 @pytest.mark.slow
-@pytest.mark.parametrize("remedies", TOGETHER, ids=lambda names: names[0])
-def test_replicas_stay_equal(remedies: tuple[str, ...], tmp_path: Path) -> None:
-    settings = {"strategy": "ddp_spawn", "devices": 2}
-    make = partial(SGD, lr=1e-4, momentum=0.9)
-    fit(Regressor(make), far_from_zero(), Treating(tmp_path, remedies), **settings)
-    (left, first), (_, second) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert left == 0
-    for name, tensor in first.items():
-        # Batch norm keeps statistics of its own on each rank.
-        assert "running_" in name or torch.equal(tensor, second[name])
-        assert torch.isfinite(tensor).all()
+def test_replicas_stay_equal_whatever_is_done(tmp_path: Path) -> None:
+    # The convolution of the module is there to be asked for, and is not used.
+    strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True)
+    settings = {"strategy": strategy, "devices": 2}
+    fit(Sick(partial(Adam, lr=1e-4)), far_from_zero(), Treating(tmp_path), **settings)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert (first["left"], first["attached"]) == (0, 0)
+    assert len(first["seen"]) == 2 * len(EVERY)
+    for name, state in first["seen"].items():
+        for key, tensor in state.items():
+            assert torch.equal(tensor, second["seen"][name][key]), (name, key)
+            assert torch.isfinite(tensor).all(), (name, key)
