@@ -147,7 +147,7 @@ def chance_rise(history: History, step: int, rows: int = LATEST) -> float:
     before = history[LOSS].until(max(1, step))
     error = 1.77 * value_noise(finite_values(before)) / rows**0.5
     level = float(np.median(before.tail(LATEST).values)) if len(before) else math.nan
-    return max(4.0 * error, LEAST_RISE * abs(level))
+    return max(4.0 * float(error), LEAST_RISE * abs(level))
 
 
 def _explosion(steps: Steps, values: Floats) -> int | None:
