@@ -46,6 +46,8 @@ class Budget:
         """Start the clock of an experiment."""
         self._began_s = time.monotonic()
         self.stopped = False
+        # Counted anew: the last experiment may have failed at another place on another rank.
+        self._asked = 0
 
     def end(self) -> None:
         """Stop the clock."""
