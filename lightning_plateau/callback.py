@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -14,7 +15,7 @@ from lightning_plateau.cadence import Cadence
 from lightning_plateau.core import signal
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.journal import Journal, Note
+from lightning_plateau.core.journal import Journal, Note, Record
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.diagnosis import diagnose, diagnose_since, select_rules
@@ -23,6 +24,7 @@ from lightning_plateau.experiments.experiment import described
 from lightning_plateau.framework import Callback, LightningModule, Trainer
 from lightning_plateau.inquiry import Check, Inquiry, When
 from lightning_plateau.ledger import Ledger
+from lightning_plateau.ranks import RankFailedError, Ranks
 from lightning_plateau.recording.batch import batch_size
 from lightning_plateau.recording.profile import Hints, take_profile
 from lightning_plateau.recording.recorder import Recorder
@@ -69,6 +71,8 @@ class Watch:
     treatment: Treatment
     inquiry: Inquiry
     waiting: Waiting
+    ranks: Ranks
+    replicated: bool
 
 
 class PlateauCallback(Callback):
@@ -200,6 +204,14 @@ class PlateauCallback(Callback):
         self._current = ()
         self._announcer.enabled = trainer.is_global_zero
         self._prepare(trainer, pl_module)
+        if trainer.world_size > 1:
+            self._begin_together(trainer)
+
+    def _begin_together(self, trainer: Trainer) -> None:
+        """Watch on all ranks or on none; a rank that could not be prepared comes here too."""
+        ready = trainer.strategy.reduce_boolean_decision(not self.disabled, all=True)
+        if not ready and not self.disabled:
+            self.give_up("on_train_start", RankFailedError("another rank could not be watched"))
 
     @harmless
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
@@ -222,15 +234,18 @@ class PlateauCallback(Callback):
         )
         recorder.profile = profile
         run = Run.of(trainer, module, adapters)
-        treatment = Treatment(run, self._policy, self.journal, self._announcer)
+        treatment = Treatment(run, self._policy, self.journal, self._say)
         if restored is not None:
             recorder.load_state_dict(restored["recorder"])
         planned = profile.planned_steps
         treatment.start(recorder.clock, planned, restored and restored["treatment"])
-        inquiry = Inquiry(run, self._when, check=self._check)
+        shape = every_n_steps, max(1, len(adapters))
+        ranks = Ranks(trainer, shape, recorder.losses.dtype, recorder.clock)
+        inquiry = Inquiry(run, self._when, check=self._check, agree=ranks.any)
         if restored is not None:
             inquiry.load_state_dict(restored.get("inquiry", {}))
-        self._watch = Watch(recorder, treatment, inquiry, Waiting(trainer.strategy.root_device))
+        waiting, replicated = Waiting(trainer.strategy.root_device), _holds_replicas(trainer)
+        self._watch = Watch(recorder, treatment, inquiry, waiting, ranks, replicated)
         self._history = recorder.history()
         self._open_loggers(trainer, recorder.clock)
         if self._column is not None:
@@ -263,11 +278,21 @@ class PlateauCallback(Callback):
 
     # -- one batch ------------------------------------------------------------------------------
 
-    @harmless
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Note the batch."""
+        self._begin_batch(batch)
+        if self._absent and self._watch is not None and self._watch.inquiry.ready(batch):
+            self._watch.ranks.answer()
+
+    @property
+    def _absent(self) -> bool:
+        """Whether watching has failed here, and other ranks do not know it yet."""
+        return self._watch is not None and bool(self._watch.ranks.failure)
+
+    @harmless
+    def _begin_batch(self, batch: Any) -> None:
         if self._watch is None:
             return
         self._watch.waiting.batch_starts()
@@ -297,7 +322,7 @@ class PlateauCallback(Callback):
             watch.recorder.record_row(experiment.signal, row)
         note = Note(watch.recorder.clock, described(result))
         self.journal.append(note)
-        self._announcer(note)
+        self._say(note)
         if result.failure:
             self._unsupported(f"the experiment {result.name} failed: {result.failure}")
 
@@ -309,11 +334,16 @@ class PlateauCallback(Callback):
         if self._watch is not None:
             self._watch.recorder.observe_loss(loss)
 
-    @harmless
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
     ) -> None:
         """Note the gradients before clipping, and guard the step."""
+        if self._watch is not None:
+            self._watch.ranks.note_step()
+        self._begin_step(trainer, pl_module, optimizer)
+
+    @harmless
+    def _begin_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         if self._watch is None:
             return
         index, adapter = self._watch.treatment.adapter_of(optimizer)
@@ -327,7 +357,6 @@ class PlateauCallback(Callback):
         if norms is not None:
             self._watch.treatment.before_step(adapter, norms)
 
-    @harmless
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -337,6 +366,15 @@ class PlateauCallback(Callback):
         batch_idx: int,
     ) -> None:
         """Close the step; every so often, diagnose and treat."""
+        news = self._watch is not None and self._watch.inquiry.has_news
+        self._end_batch(trainer, pl_module, outputs, batch)
+        if self._watch is not None:
+            self._watch.ranks.end_batch(news=news)
+
+    @harmless
+    def _end_batch(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any
+    ) -> None:
         if self._watch is None:
             return
         recorder, treatment = self._watch.recorder, self._watch.treatment
@@ -359,9 +397,8 @@ class PlateauCallback(Callback):
             treatment.note_batch(batch)
             if recorder.due or self._watch.inquiry.has_news:
                 closely = True
-                recorder.spared = self._spared(self._watch, trainer)
                 with treatment.given(batch):
-                    self._consider(self._watch, trainer)
+                    self._consider(self._watch)
         self._economy.end_step(closely=closely)
         self._watch.waiting.batch_ends()
 
@@ -413,16 +450,23 @@ class PlateauCallback(Callback):
             recorder.record_value(signal.VALIDATION_LOSS, loss)
         _record_metrics(trainer, recorder)
 
-    @harmless
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the end of the epoch."""
-        if self._watch is not None:
-            self._leave_out_waiting()
-            self._watch.recorder.end_epoch()
-            if not self._watch.recorder.profile.has_validation:
-                _record_metrics(trainer, self._watch.recorder)
-            if self._watch.treatment.may_extend and _is_last_epoch(trainer):
-                self._consider(self._watch, trainer, finished=True)
+        if self._watch is None:
+            return
+        extends = self._watch.treatment.may_extend and _is_last_epoch(trainer)
+        self._end_epoch(self._watch, trainer, extends)
+        if extends and self._absent:
+            self._watch.ranks.answer()
+
+    @harmless
+    def _end_epoch(self, watch: Watch, trainer: Trainer, extends: bool) -> None:
+        self._leave_out_waiting()
+        watch.recorder.end_epoch()
+        if not watch.recorder.profile.has_validation:
+            _record_metrics(trainer, watch.recorder)
+        if extends:
+            self._consider(watch, finished=True)
 
     # -- diagnosis ------------------------------------------------------------------------------
 
@@ -433,36 +477,58 @@ class PlateauCallback(Callback):
             certain = tuple(f for f in diagnose(history, self._rules) if f.certain)
             self._tell(self._ledger.add(certain))
 
-    def _consider(
-        self, watch: Watch, trainer: Trainer, *, finished: bool = False, ended: bool = False
-    ) -> None:
-        """Drain, diagnose and, while training goes on, treat; the same on every rank."""
-        recorder, treatment = watch.recorder, watch.treatment
-        together = trainer.world_size > 1 and (finished or not ended)
+    def _consider(self, watch: Watch, *, finished: bool = False, ended: bool = False) -> None:
+        """Drain, diagnose and, while training goes on, treat; the same on every rank.
+
+        Ranks that have met come to the end together. After an exception each is on its own.
+        """
+        together = watch.ranks.several and (finished or not ended)
         if ended or finished:
-            recorder.close_unstepped()
+            watch.recorder.close_unstepped()
+        due = finished or ended or watch.treatment.on_trial or watch.inquiry.has_news
+        spared, losses = not (finished or ended) and self._spared(watch), None
         if together:
-            _compare_replicas(trainer, recorder)
+            losses, spared, due = self._meet(watch, spared=spared, at_once=due)
+        watch.recorder.spared = spared
+        self._drain(watch, losses, ended=ended, finished=finished)
+        if due or (not together and self._due(watch, self._history)):
+            self._examine(watch, together, ended=ended, finished=finished)
+            if together:
+                watch.ranks.close()
+
+    def _meet(self, watch: Watch, *, spared: bool, at_once: bool) -> tuple[Tensor, bool, bool]:
+        """Average the losses over the ranks; return them, and what all of them do.
+
+        Each says by what it knew before whether to diagnose: what is new arrives with the losses.
+        """
+        recorder, replicas = watch.recorder, watch.replicated and watch.recorder.replicas_due
+        recorder.spared = spared
+        more = at_once or replicas or self._due(watch, recorder.history())
+        meeting = watch.ranks.open(recorder.losses, affordable=not spared, more=more)
+        if replicas:
+            recorder.compare_replicas(watch.ranks.largest)
+        return meeting.losses, not meeting.affordable, meeting.answer
+
+    def _drain(self, watch: Watch, losses: Tensor | None, *, ended: bool, finished: bool) -> None:
         _record_waiting(watch)
         try:
-            recorder.drain(
-                reduce=partial(_mean, trainer) if together else None, wait=ended or finished
-            )
+            watch.recorder.drain(losses=losses, wait=ended or finished)
         except RuntimeError as error:
             if not ended:
                 raise
             # After an assertion on an accelerator nothing can be read from it any more.
             self._unsupported(f"the last steps could not be read from the device: {error}")
-        self._history = recorder.history(finished=finished)
+        self._history = watch.recorder.history(finished=finished)
         if self._feed is not None and not ended:
             self._feed_loggers(self._feed.update)
-        at_once = finished or ended or treatment.on_trial or watch.inquiry.has_news
-        if not (at_once or self._due(watch)):
-            return
-        self._current = self._diagnose(watch, trainer if together else None)
+
+    def _examine(self, watch: Watch, together: bool, *, ended: bool, finished: bool) -> None:
+        """Diagnose, tell what is new and, while training goes on, ask or treat."""
+        treatment = watch.treatment
+        self._current = self._diagnose(watch, together)
         self._tell(self._ledger.update(self._current, treatment.treated_codes))
         if treatment.tell_skipped(self._history, self._current):
-            self._current = self._diagnose(watch, trainer if together else None)
+            self._current = self._diagnose(watch, together)
         if ended:
             return
         watch.inquiry.has_news = False
@@ -476,30 +542,37 @@ class PlateauCallback(Callback):
         if self._column is not None:
             self._column.text = text
 
-    def _spared(self, watch: Watch, trainer: Trainer) -> bool:
-        """Whether close looks cost too much to take one now; the same on every rank."""
+    def _spared(self, watch: Watch) -> bool:
+        """Whether close looks cost too much to take one now."""
         since = watch.treatment.episode_step
         if watch.treatment.on_trial or self._cadence.bound(watch.recorder.clock, since):
             return False
-        affordable = self._economy.affordable()
-        if trainer.world_size > 1:
-            affordable = trainer.strategy.broadcast(affordable)
-        return not affordable
+        return not self._economy.affordable()
 
-    def _due(self, watch: Watch) -> bool:
+    def _due(self, watch: Watch, history: History) -> bool:
         since = watch.treatment.episode_step
-        return self._cadence.due(self._history, since, spared=watch.recorder.spared)
+        return self._cadence.due(history, since, spared=watch.recorder.spared)
 
-    def _diagnose(self, watch: Watch, trainer: Trainer | None) -> tuple[Finding, ...]:
+    def _diagnose(self, watch: Watch, together: bool) -> tuple[Finding, ...]:
         """Diagnose the run as it is since its last treatment; rank zero speaks for all."""
-        seen = self._history.without(watch.treatment.skipped_steps)
-        found = diagnose_since(seen, watch.treatment.episode_step, self._rules)
-        return found if trainer is None else trainer.strategy.broadcast(found)
+
+        def make() -> tuple[Finding, ...]:
+            seen = self._history.without(watch.treatment.skipped_steps)
+            return diagnose_since(seen, watch.treatment.episode_step, self._rules)
+
+        return watch.ranks.first(make) if together else make()
 
     def _tell(self, new: Sequence[Finding]) -> None:
         for finding in new:
             self.journal.append(finding)
-            self._announcer(finding)
+            self._say(finding)
+
+    def _say(self, record: Record | Note) -> None:
+        try:
+            self._announcer(record)
+        except Exception as error:  # noqa: BLE001 - it becomes LP903, and the run goes on
+            self._announcer.enabled = False
+            self._unsupported(f"nothing more is said: {type(error).__name__}: {error}")
 
     def _unsupported(self, message: str, severity: Severity = Severity.INFO) -> None:
         """Say once what could not be watched."""
@@ -519,20 +592,30 @@ class PlateauCallback(Callback):
         self.disabled = True
         kind = type(error).__name__
         message = f"watching failed in {where} and stopped: {kind}: {error}"
-        self._unsupported(message, Severity.WARNING)
-        self._release()
+        if isinstance(error, RankFailedError):
+            message = f"watching stopped: {error}"
+        _try_last(lambda: self._unsupported(message, Severity.WARNING))
+        _try_last(self._release)
         if self._folder is not None:
-            self._folder.save(self._history)
+            _try_last(partial(self._folder.save, self._history))
+        _try_last(self.journal.close)
+        if self._watch is not None and not isinstance(error, RankFailedError):
+            self._watch.ranks.step_aside(message)
 
     # -- the end --------------------------------------------------------------------------------
 
-    @harmless
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Diagnose the whole run and report."""
+        self._end(trainer)
+        if self._absent and self._watch is not None:
+            self._watch.ranks.answer()
+
+    @harmless
+    def _end(self, trainer: Trainer) -> None:
         if self._watch is not None:
             # What was logged for the last epoch is known only now.
             _record_metrics(trainer, self._watch.recorder, known=self._watch.recorder.history())
-            self._consider(self._watch, trainer, finished=True, ended=True)
+            self._consider(self._watch, finished=True, ended=True)
             self._watch.treatment.end(self._history, self._current)
             self._conclude()
 
@@ -546,7 +629,7 @@ class PlateauCallback(Callback):
         self._watch.recorder.abandon_batch()
         kind, step = type(exception).__name__, self._watch.recorder.clock
         self.journal.append(Note(step, f"training ended with {kind}: {exception}"))
-        self._consider(self._watch, trainer, ended=True)
+        self._consider(self._watch, ended=True)
         self._watch.treatment.end(self._history, self._current)
         self._conclude()
 
@@ -564,7 +647,7 @@ class PlateauCallback(Callback):
         if self._feed is not None:
             self._feed_loggers(self._feed.conclude)
         text = summary(self._current, self.journal, self._history, artefacts, width=width())
-        self._announcer.report(text)
+        self._attempt("the report is not shown", partial(self._announcer.report, text))
         self._release()
         self.journal.close()
 
@@ -583,6 +666,7 @@ class PlateauCallback(Callback):
             return False
         return True
 
+    @harmless
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the run."""
         self._release()
@@ -600,16 +684,23 @@ class PlateauCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return recorder, journal, findings and treatment in plain types and tensors."""
-        if self._watch is None or self.disabled:
-            return {}
+        state: dict[str, Any] = {}
+        self._put_state(state)
+        return state
+
+    @harmless
+    def _put_state(self, state: dict[str, Any]) -> None:
+        if self._watch is None:
+            return
         self._leave_out_waiting()
-        return {
+        whole = {
             "recorder": self._watch.recorder.state_dict(),
             "journal": self.journal.state_dict(),
             "ledger": self._ledger.state_dict(),
             "treatment": self._watch.treatment.state_dict(),
             "inquiry": self._watch.inquiry.state_dict(),
         }
+        state.update(whole)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts: optimizers and loops exist only then."""
@@ -639,9 +730,12 @@ def _compiled(module: nn.Module) -> bool:
     )
 
 
-def _mean(trainer: Trainer, values: Tensor) -> Tensor:
-    """Return the mean of ``values`` over the ranks."""
-    return cast(Tensor, trainer.strategy.reduce(values, reduce_op="mean"))
+def _try_last(action: Callable[[], object]) -> None:
+    """Do what may fail for the same reason for which watching has."""
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001 - nothing else is left to tell it by
+        warnings.warn(f"lightning_plateau: {type(error).__name__}: {error}", stacklevel=3)
 
 
 def _record_waiting(watch: Watch) -> None:
@@ -650,18 +744,12 @@ def _record_waiting(watch: Watch) -> None:
         watch.recorder.record_row(signal.DATA_WAIT, times)
 
 
-def _compare_replicas(trainer: Trainer, recorder: Recorder) -> None:
-    """Compare the ranks where each holds the whole network, and the same one at each step."""
+def _holds_replicas(trainer: Trainer) -> bool:
+    """Whether each rank holds the whole network, and the same one at each step."""
     kinds = {cls.__name__ for cls in type(trainer.strategy).__mro__}
     # With local SGD replicas go their own ways from one averaging to the next.
     averaged = getattr(trainer.strategy, "_model_averaging_period", None) is not None
-    if "DDPStrategy" in kinds and not averaged:
-        recorder.compare_replicas(partial(_largest, trainer))
-
-
-def _largest(trainer: Trainer, values: Tensor) -> Tensor:
-    """Return the elementwise maximum of ``values`` over the ranks."""
-    return cast(Tensor, trainer.strategy.reduce(values, reduce_op="max"))
+    return "DDPStrategy" in kinds and not averaged
 
 
 def _record_metrics(trainer: Trainer, recorder: Recorder, known: History | None = None) -> None:

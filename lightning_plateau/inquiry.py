@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal
 
 from lightning_plateau.core.finding import Finding
@@ -36,6 +35,7 @@ class Inquiry:
         check: Whether to begin with those that are worth making before any training;
             ``"thorough"`` for those too that say how to go on when nothing is wrong.
         budget: What all of them may take together.
+        agree: Makes a decision that every rank shares: true where it is on any of them.
 
     Attributes:
         has_news: Whether something was measured that no diagnosis has seen yet; who diagnoses
@@ -49,6 +49,7 @@ class Inquiry:
         *,
         check: Check = False,
         budget: Budget | None = None,
+        agree: Callable[[bool], bool] = bool,
     ) -> None:
         self.has_news = False
         self._run = run
@@ -58,10 +59,6 @@ class Inquiry:
         self._given: list[Any] = []
         self._began_s = time.monotonic()
         self._began_step = run.step
-        several = run.trainer.world_size > 1
-        agree: Callable[[bool], bool] = (
-            partial(run.trainer.strategy.reduce_boolean_decision, all=False) if several else bool
-        )
         steps = STEPS_OF_A_CHECK[check] if check else float("inf")
         self._budget = budget or Budget(steps, agree=agree)
         self._wanted: Experiment | None = next_of_check(History(), ()) if check else None
@@ -118,6 +115,13 @@ class Inquiry:
 
     # -- making it ------------------------------------------------------------------------------
 
+    def ready(self, batch: Any) -> bool:
+        """Take a batch; return whether the experiment that is wanted has all it needs."""
+        if self._wanted is None or self.obstacle is not None:
+            return self._wanted is not None
+        self._given.append(_kept(batch))
+        return len(self._given) >= self._wanted.batches
+
     def before_batch(self, batch: Any) -> tuple[Experiment, Result] | None:
         """Take a batch, and make the experiment that is wanted if it has all it needs.
 
@@ -125,14 +129,12 @@ class Inquiry:
             The experiment and what came of it; None where none was made.
         """
         wanted = self._wanted
-        if wanted is None:
+        if not self.ready(batch) or wanted is None:
             return None
         if self.obstacle is not None:
             result = Result(wanted.name, failure=self.obstacle)
         else:
-            self._given.append(_kept(batch))
-            if len(self._given) < wanted.batches:
-                return None
+            self._budget.agree(False)  # a rank on which watching has failed says so here
             bench = Bench(self._run.trainer, self._run.module, tuple(self._given), self._budget)
             result = conduct(wanted, bench)
         self._made.append(wanted.name)

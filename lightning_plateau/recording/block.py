@@ -123,18 +123,21 @@ class StepBlock:
         elif skipped:
             self._table[self.rows, -1].fill_(1.0)
 
+    @property
+    def losses(self) -> Tensor:
+        """The losses so far, ``[capacity, optimizers]``; what is not yet known is ``ABSENT``."""
+        return self._table[:, : self._optimizers]
+
     def close_row(self) -> None:
         """Go on to the next row."""
         self.rows += 1
 
-    def send(
-        self, transfer: Transfer, receive: Rows, reduce: Callable[[Tensor], Tensor] | None
-    ) -> None:
-        """Send the rows so far and start afresh; ``reduce`` averages losses over the ranks."""
+    def send(self, transfer: Transfer, receive: Rows, losses: Tensor | None = None) -> None:
+        """Send the rows so far and start afresh; ``losses`` are put in place of those written."""
         rows, optimizers = self.rows, self._optimizers
         table = self._table[:rows].clone()
-        if reduce is not None:
-            table[:, :optimizers] = reduce(table[:, :optimizers].contiguous())
+        if losses is not None:
+            table[:, :optimizers] = losses[:rows]
         steps = np.arange(self._first_step, self._first_step + rows)
         seen = self._seen[:rows].copy()
 

@@ -501,16 +501,22 @@ class Recorder:
             lambda arrays: self._store.append_row(which, step, float(arrays[0])),
         )
 
+    @property
+    def replicas_due(self) -> bool:
+        """Whether it is time to compare the parameters over the ranks; the same on each."""
+        held = any(optimizer.parameters for optimizer in self._optimizers)
+        return held and self.wants(signal.REPLICA_DIFFERENCES) and self._replicas.due(self.clock)
+
     def compare_replicas(self, largest: Callable[[Tensor], Tensor]) -> None:
-        """Compare the parameters over the ranks where it is time; to be called on every rank.
+        """Compare the parameters over the ranks; to be called on every rank.
 
         Args:
             largest: Returns the elementwise maximum of a tensor over the ranks.
         """
         held = {n: p for o in self._optimizers for n, p in zip(o.names, o.parameters, strict=True)}
-        if held and self.wants(signal.REPLICA_DIFFERENCES) and self._replicas.due(self.clock):
-            differences = replica_differences(list(held.values()), largest)
-            self._sample(signal.REPLICA_DIFFERENCES, self.clock, tuple(held), differences)
+        self._replicas.compared(self.clock)
+        differences = replica_differences(list(held.values()), largest)
+        self._sample(signal.REPLICA_DIFFERENCES, self.clock, tuple(held), differences)
 
     def observe_validation(self, batch: Any) -> None:
         """Look at a batch of the validation under way."""
@@ -528,17 +534,23 @@ class Recorder:
 
     # -- to the host ----------------------------------------------------------------------------
 
-    def drain(
-        self, *, reduce: Callable[[Tensor], Tensor] | None = None, wait: bool = False
-    ) -> None:
+    @property
+    def losses(self) -> Tensor:
+        """Losses of the steps since the last drain, ``[every_n_steps, optimizers]``, on the device.
+
+        Rows of steps not made yet hold nothing of use.
+        """
+        return self._ready_block().losses
+
+    def drain(self, *, losses: Tensor | None = None, wait: bool = False) -> None:
         """Send what was recorded to the host.
 
         Args:
-            reduce: Averages a tensor over the ranks; None where there is one rank.
+            losses: What ``losses`` are over all ranks; None where there is one rank.
             wait: Whether to wait until all of it has arrived.
         """
         if self._block is not None and self._block.rows:
-            self._block.send(self._transfer, self._add_rows, reduce)
+            self._block.send(self._transfer, self._add_rows, losses)
         self._census.send(self._transfer, self._store)
         self._transfer.send(wait=wait)
 

@@ -29,10 +29,11 @@ class Replicas:
 
     def due(self, clock: int) -> bool:
         """Whether to compare at step ``clock``; every rank that asks alike is answered alike."""
-        if clock < self._next:
-            return False
+        return clock >= self._next
+
+    def compared(self, clock: int) -> None:
+        """Note that they were compared at step ``clock``."""
         self._next = clock + self._every_n_steps
-        return True
 
 
 def replica_differences(parameters: Sequence[Tensor], largest: Largest) -> Tensor:

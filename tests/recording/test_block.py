@@ -19,14 +19,14 @@ def block(*widths: int, capacity: int = 8, first_step: int = 0) -> StepBlock:
     return StepBlock(capacity, widths, torch.device("cpu"), torch.float32, first_step)
 
 
-def sent(block: StepBlock, reduce: Any = None) -> Rows:
+def sent(block: StepBlock, losses: Any = None) -> Rows:
     rows: Rows = {}
 
     def receive(steps: Any, losses: Any, seen: Any, norms: Any, skipped: Any) -> None:
         rows.update(steps=steps, losses=losses, seen=seen, norms=norms, skipped=skipped)
 
     transfer = Transfer()
-    block.send(transfer, receive, reduce)
+    block.send(transfer, receive, losses)
     transfer.send(wait=True)
     return rows
 
@@ -126,7 +126,7 @@ def test_only_losses_are_averaged_over_the_ranks() -> None:
     steps.write_loss(0, torch.tensor(4.0))
     steps.write_gradients(0, torch.tensor([4.0]), [0])
     steps.close_row()
-    rows = sent(steps, reduce=lambda losses: losses / 2)
+    rows = sent(steps, steps.losses / 2)
     assert (rows["losses"].item(), rows["norms"].item()) == (2.0, 4.0)
 
 

@@ -77,7 +77,9 @@ class Injection:
 def plan(faults: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list[Injection]:
     """Return so many injections; every kind gets its turn."""
     draw = random.Random(seed)
-    turns = [kind for _ in range(faults // len(kinds) + 1) for kind in draw.sample(kinds, len(kinds))]
+    turns = [
+        kind for _ in range(faults // len(kinds) + 1) for kind in draw.sample(kinds, len(kinds))
+    ]
     return [
         Injection(
             number,

@@ -103,9 +103,7 @@ def _train(injection: Injection, folder: Path, resume: Path | None = None) -> No
     train(injection.module, folder, own, *beside, ranks=ranks, resume=resume)
 
 
-def bare(
-    module: str, folder: Path, ranks: int, resume: Path | None = None
-) -> Callable[[], None]:
+def bare(module: str, folder: Path, ranks: int, resume: Path | None = None) -> Callable[[], None]:
     """Return what trains without the library."""
 
     def work() -> None:
