@@ -274,7 +274,7 @@ class PlateauCallback(Callback):
             # What Lightning's own loggers count by; `global_step` counts every optimizer.
             logged = trainer.fit_loop.epoch_loop._batches_that_stepped
             self._feed = LoggerFeed(trainer.loggers, every_n_steps, offset=logged - clock)
-            self._feed.begin(self._history, self.journal)
+            self._feed_loggers(self._feed.begin)
 
     # -- one batch ------------------------------------------------------------------------------
 
@@ -590,8 +590,8 @@ class PlateauCallback(Callback):
     def give_up(self, where: str, error: Exception) -> None:
         """Step aside after a failure of our own: say so, let go of the run, let it go on."""
         self.disabled = True
-        kind = type(error).__name__
-        message = f"watching failed in {where} and stopped: {kind}: {error}"
+        kind, moment = type(error).__name__, where.strip("_").replace("_", " ")
+        message = f"watching failed at '{moment}' and stopped: {kind}: {error}"
         if isinstance(error, RankFailedError):
             message = f"watching stopped: {error}"
         _try_last(lambda: self._unsupported(message, Severity.WARNING))

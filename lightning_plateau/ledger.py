@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,13 +12,19 @@ from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.diagnosis import rank
 
+SEVERAL = frozenset({"LP903"})
+"""Codes under which each failure of the library is a finding of its own."""
+MOST = 20
+"""Such failures that are kept; the first tell more than the hundredth."""
+
 
 class Ledger:
     """Keeps what one diagnosis after another says, and answers with one ranked list.
 
     A finding stands while the latest diagnosis says so. One that is certain, or that something was
     done about, stands for the rest of the run; another that is gone was a passing state (a plateau
-    that resolved) and is dropped.
+    that resolved) and is dropped. There is one finding of each code, but for what could not be
+    watched: each such failure is told once.
 
     Args:
         symptoms: Codes that stand for symptoms.
@@ -44,9 +51,9 @@ class Ledger:
         findings = tuple(findings)
         latest = {finding.code for finding in findings}
         self._standing = {
-            code: finding
-            for code, finding in self._standing.items()
-            if code in latest or finding.certain or code in treated
+            key: finding
+            for key, finding in self._standing.items()
+            if finding.code in latest or finding.certain or finding.code in treated
         }
         return self.add(findings)
 
@@ -54,13 +61,20 @@ class Ledger:
         """Take findings beside those that stand, and return the ones with a code new to the run."""
         new = []
         for finding in findings:
-            earlier = self._standing.get(finding.code)
+            key = _key(finding)
+            if self._overflows(key):
+                continue
+            earlier = self._standing.get(key)
             step = finding.step if earlier is None else min(earlier.step, finding.step)
-            self._standing[finding.code] = replace(finding, step=step)
-            if finding.code not in self._announced:
-                self._announced.add(finding.code)
+            self._standing[key] = replace(finding, step=step)
+            if key not in self._announced:
+                self._announced.add(key)
                 new.append(finding)
         return tuple(new)
+
+    def _overflows(self, key: str) -> bool:
+        kept = sum(finding.code in SEVERAL for finding in self._standing.values())
+        return key not in self._standing and kept >= MOST and key[:5] in SEVERAL
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -82,5 +96,15 @@ class Ledger:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace the ledger by ``state``."""
         found = from_plain(tuple[Finding, ...], json.loads(state["standing"]))
-        self._standing = {finding.code: finding for finding in found}
+        self._standing = {_key(finding): finding for finding in found}
         self._announced = set(state["announced"])
+
+
+def _key(finding: Finding) -> str:
+    """Return what makes a finding the same as an earlier one: its code, or what it says failed.
+
+    Numbers and addresses in the message count for nothing: they change from time to time.
+    """
+    if finding.code not in SEVERAL:
+        return finding.code
+    return f"{finding.code}: " + re.sub(r"0x[0-9a-f]+|\d+", "#", finding.message)

@@ -74,3 +74,27 @@ def test_state_round_trip_loads_with_weights_only() -> None:
     again.clear()
     assert codes(again) == []
     assert again.update([finding("A")]) != ()
+
+
+def failure(message: str) -> Finding:
+    return Finding("LP903", "unsupported-here", 3, Severity.INFO, 1.0, message)
+
+
+def test_each_failure_of_the_library_is_told_once() -> None:
+    ledger = Ledger(frozenset())
+    texts = ["a logger failed", "no tape: <Net at 0x7f01>", "no tape: <Net at 0x7f02>", "no tape"]
+    new = [len(ledger.add((failure(text),))) for text in (*texts, *texts)]
+    assert new == [1, 1, 0, 1, 0, 0, 0, 0]
+    assert len(ledger.findings) == 3
+    assert len(ledger.update([failure("a rule failed")])) == 1
+    assert len(ledger.findings) == 4
+    again = Ledger(frozenset())
+    again.load_state_dict(ledger.state_dict())
+    assert again.findings == ledger.findings
+    assert again.add((failure("a logger failed"),)) == ()
+
+
+def test_a_flood_of_failures_is_cut_off() -> None:
+    ledger = Ledger(frozenset())
+    told = [ledger.add((failure("x" * length),)) for length in range(100)]
+    assert len(ledger.findings) == sum(map(len, told)) == 20

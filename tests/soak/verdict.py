@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,24 @@ State = Mapping[str, Tensor]
 FATAL = (*THEIRS, *KILLS, "rank dies", "rank is killed")
 SILENT = ("statistics", "disk full", "folder is a file", "folder vanishes")
 """Failures of ours that raise nothing that was planted."""
-DEGRADED = ("rule", "experiment", "logger", "report", "disk full", "folder is a file")
+DEGRADED = (
+    "rule", "experiment", "logger", "announcer", "report", "disk full", "folder is a file",
+    "folder vanishes", "statistics",
+)  # fmt: skip
 """Failures that cost a part of the watching, never the whole."""
 UNTOUCHED = ("observe", "safe")
 
 
 def problems(injection: Injection, folder: Path, endings: Endings, bare: State) -> list[str]:
     """Return what went wrong beyond the fault itself; nothing where all held."""
-    first, resumed = endings.first, endings.resumed
+    resumed = endings.resumed
     found = [f"hung after {one.took_s:.0f} s" for one in endings.all if one.hung]
+    swallowed = any("failed: UserError" in text for text in _complaints(folder))
     fired, whole = (folder / "fired").exists(), (folder / "rank0.pt").exists()
     killed_by_us = injection.kind not in FATAL and (resumed is not None or not whole)
     if killed_by_us or (resumed is not None and not whole):
         found.append(f"the training is dead: exit codes {[one.code for one in endings.all]}")
-    if whole and injection.kind in FATAL and fired and resumed is None and first.code == 0:
+    if whole and injection.kind in FATAL and fired and resumed is None and not swallowed:
         found.append("the user's own failure was swallowed")
     if endings.alone is not None and (folder / "alone" / "rank0.pt").exists():
         bare = torch.load(folder / "alone" / "rank0.pt")["state"]
@@ -95,36 +98,37 @@ def _same(left: Tensor, right: Tensor) -> bool:
     return torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=True)
 
 
-def _words(injection: Injection, folder: Path, second: Ending | None) -> list[str]:
+def _words(injection: Injection, folder: Path, resumed: Ending | None) -> list[str]:
     said: list[dict[str, Any]] = [torch.load(path) for path in sorted(folder.glob("said*.pt"))]
     if not said:
-        return [] if _stepped_aside(folder) else ["it says nothing at the end"]
-    found, first = [], said[0]
-    ours = [message for code, message in first["found"] if code == "LP903"]
+        return ["it says nothing at the end"]
+    found, first, ours = [], said[0], _complaints(folder)
     fired = (folder / "fired").exists()
     kind = injection.kind.removesuffix(" on one rank").removesuffix(" on rank zero")
     raises = kind in OURS and kind not in SILENT
-    # Rank zero diagnoses for all: what fails elsewhere alone costs nothing.
+    # Rank zero diagnoses for all: a rule that fails elsewhere alone costs nothing.
     raises &= not (injection.kind == "rule on one rank" and injection.rank == 1)
     if raises and fired and not any(PLANTED in message for message in ours):
         found.append(f"the failure is not told: {ours}")
-    if not raises and kind not in OURS and ours:
+    if kind not in OURS and any("UserError" not in message for message in ours):
         found.append(f"it complains: {ours}")
     if first["disabled"] and (kind in DEGRADED or kind not in OURS):
         found.append(f"it has stepped aside: {ours}")
-    if second is not None and first["steps"] != list(range(first["clock"])):
+    if resumed is not None and first["steps"] != list(range(first["clock"])):
         found.append("the resumed history has gaps")
-    if len({str((one["disabled"], _plain(one["found"]))) for one in said}) > 1:
+    at_the_end = any("at 'end'" in message for one in said for _, message in one["found"])
+    if not at_the_end and len({str((one["disabled"], _of_the_training(one))) for one in said}) > 1:
         found.append(f"the ranks disagree: {[(o['disabled'], o['found']) for o in said]}")
     return found
 
 
-def _plain(found: list[tuple[str, str]]) -> list[str]:
-    """Findings of ours may speak of one rank alone."""
-    return [code for code, message in found if code != "LP903"] + [
-        re.sub(r"rank \d", "a rank", m) for c, m in found if c == "LP903"
-    ]
+def _complaints(folder: Path) -> list[str]:
+    """What rank zero says of failures of the library."""
+    path = folder / "said0.pt"
+    found = torch.load(path)["found"] if path.exists() else []
+    return [message for code, message in found if code == "LP903"]
 
 
-def _stepped_aside(folder: Path) -> bool:
-    return (folder / "fired").exists()
+def _of_the_training(said: dict[str, Any]) -> list[str]:
+    """Return what a rank found; of failures of the library each may have its own."""
+    return [code for code, _ in said["found"] if code != "LP903"]
