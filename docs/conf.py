@@ -45,6 +45,17 @@ napoleon_use_rtype = False
 napoleon_custom_sections = [("Class attributes", "Attributes"), *SECTIONS[:2], *SECTIONS[3:5]]
 
 
+# Of optuna, whose pages are not at hand offline.
+nitpick_ignore = [("py:exc", "TrialPruned")]
+
+
+def _leave_out_unread(app: Sphinx) -> None:
+    """Let the index of sources list no module without a source: its link would lead nowhere."""
+    modules = getattr(app.env, "_viewcode_modules", {})
+    for name in [name for name, source in modules.items() if not source]:
+        del modules[name]
+
+
 def _generate(app: Sphinx) -> None:
     generate(Path(app.srcdir))
 
@@ -52,3 +63,5 @@ def _generate(app: Sphinx) -> None:
 def setup(app: Sphinx) -> None:
     """Write the generated pages before Sphinx looks for sources."""
     app.connect("builder-inited", _generate)
+    # Before viewcode, at 500, makes its pages.
+    app.connect("html-collect-pages", lambda app: _leave_out_unread(app) or (), priority=400)

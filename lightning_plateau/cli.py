@@ -14,6 +14,7 @@ from lightning_plateau import __version__, remedies, tune_command
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.plain import to_plain
+from lightning_plateau.core.quantities import quantity
 from lightning_plateau.diagnosis import diagnose
 from lightning_plateau.report.comparison import compare, comparison
 from lightning_plateau.report.comparison_page import save_comparison
@@ -84,6 +85,10 @@ examples:
   lightning-plateau explain flat-loss
   lightning-plateau explain clip-gradients
 """
+UNWATCHED = (
+    "curves show that something is wrong, seldom why: train again with PlateauCallback() among the "
+    "callbacks, or ask before: lightning-plateau check MODULE --data DATA"
+)
 RULES_EXAMPLES = """\
 examples:
   lightning-plateau rules
@@ -523,10 +528,13 @@ def _tell(run: SavedRun, findings: tuple[Finding, ...], journal: Journal, *, eve
     if run.names:
         rows = {tag: len(run.history.series[tag]) for tag in run.names}
         parts = [
-            f"{tag} from {name} ({counted(rows[tag], 'row')})" for tag, name in run.names.items()
+            f"{quantity(tag)} from {name} ({counted(rows[tag], 'row')})"
+            for tag, name in run.names.items()
         ]
         read = ", ".join(parts)
-        show("\n".join(wrapped(f"{read}; the rest was not logged", width(), label="read      ")))
+        show("\n".join(wrapped(f"{read}; no other signal was logged", width(), label="read      ")))
+        if any(finding.severity is not Severity.INFO for finding in findings):
+            show("\n".join(wrapped(UNWATCHED, width(), label="next      ")))
 
 
 def _print_json(content: Any) -> None:

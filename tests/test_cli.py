@@ -187,7 +187,8 @@ def test_a_run_that_never_had_the_plugin_is_diagnosed_from_its_csv(tmp_path, cap
     assert main(["diagnose", str(path)]) == 1
     said = capsys.readouterr().out
     assert "LP401 flat-loss" in said
-    assert "read      loss/train from train_loss (100 rows); the rest was not logged" in said
+    assert "read      training loss from train_loss (100 rows); no other signal was logged" in said
+    assert "next      curves show that something is wrong, seldom why" in said
     assert main(["report", str(tmp_path), "--html"]) == 0
     assert (tmp_path / "report.html").exists()
 

@@ -93,9 +93,10 @@ def read_logged(files: Sequence[Path]) -> LoggedRun:
             f"expected a loss in {files[0]}, called train_loss, loss or val_loss, but received "
             f"{', '.join(sorted(points)) or 'nothing'}"
         )
-    return LoggedRun(
-        _history(points, names), {signal.tag: name for signal, name in names.items()}, tuple(files)
-    )
+    called = {signal.tag: name for signal, name in names.items()}
+    if rates := _rates_in(points):
+        called[LEARNING_RATES.tag] = ", ".join(rates)
+    return LoggedRun(_history(points, names), called, tuple(files))
 
 
 def _csv_points(path: Path) -> Points:
@@ -145,7 +146,7 @@ def _called(signal: Signal, points: Points) -> str:
 
 def _history(points: Points, names: Mapping[Signal, str]) -> History:
     series = [_series(signal, points[name]) for signal, name in names.items()]
-    rates = {n: v for n, v in points.items() if re.fullmatch(RATE, _plain(n))}
+    rates = _rates_in(points)
     if rates:
         series.append(_rates(rates))
     known = {*names.values(), *rates}
@@ -157,6 +158,10 @@ def _history(points: Points, names: Mapping[Signal, str]) -> History:
         step=last + 1,
         epoch_ends=_epoch_ends(points.get("epoch", [])),
     )
+
+
+def _rates_in(points: Points) -> Points:
+    return {name: values for name, values in points.items() if re.fullmatch(RATE, _plain(name))}
 
 
 def _series(signal: Signal, values: Sequence[tuple[int, float]]) -> Series:

@@ -45,6 +45,7 @@ def test_the_columns_of_csv_logger_become_signals(metrics):
     assert history[metric("val_acc")].last == 0.3
     assert (history.step, history.epoch_ends) == (30, (15,))
     assert read.names["loss/train"] == "train_loss_step"
+    assert read.names["optimizer/learning_rate"] == "lr-SGD"
 
 
 @pytest.mark.parametrize(
