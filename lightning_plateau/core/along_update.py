@@ -12,6 +12,8 @@ from lightning_plateau.core.signal import EXPERIMENT_LEARNING_RATES, EXPERIMENT_
 
 LEAST = 1e-3
 """Share of the loss that a change must amount to."""
+LEAST_FURTHER = 1e-4
+"""The same for ten updates in one, along which a loss of single precision still is exact."""
 CONDITIONS = ("0", "0.1", "0.3", "1", "3", "10")
 
 
@@ -50,7 +52,7 @@ class AlongUpdate:
     def short(self) -> bool:
         """Whether ten times the update lowers the loss at least five times as far."""
         further = min(self.tenfold, self.triple)
-        return -0.02 < self.whole < 0.0 and further < 5 * self.whole and further < -LEAST
+        return -0.02 < self.whole < 0.0 and further < 5 * self.whole and further < -LEAST_FURTHER
 
     @property
     def long_enough(self) -> bool:

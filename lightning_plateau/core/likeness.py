@@ -39,6 +39,11 @@ class Likeness:
     signs: frozenset[int]
     correlation: float
 
+    @property
+    def is_cosine(self) -> bool:
+        """Whether it is a cosine, for which 0 need not be what guessing gives."""
+        return self.operation.name in _COSINES
+
 
 @derived
 def likenesses(tape: Tape) -> tuple[Likeness, ...]:

@@ -86,6 +86,7 @@ class ActivationLossMismatch(Rule):
 
     code: ClassVar[str] = "LP702"
     name: ClassVar[str] = "activation-loss-mismatch"
+    remark: ClassVar[bool] = True
     explains: ClassVar = (
         "LP104",
         "LP201",

@@ -27,7 +27,7 @@ class NegatedLoss(Rule):
         are not; and the loss is below zero, which no such loss can be. Or the loss is written by
         hand and grows with the product of predictions and targets (an overlap, a cosine, a Dice
         coefficient without ``1 -``), targets come into it by nothing else, and while it fell the
-        correlation of the two fell below zero.
+        correlation of the two fell below zero, or their cosine to half of what it was.
 
     Why it matters:
         The loss goes down without end, and each step moves the model away from the targets.
@@ -118,7 +118,9 @@ class NegatedLoss(Rule):
         gone = progress(losses)
         if first is None or now is None or tape.step == history.tapes[0].step:
             return None
-        if gone.least <= 0.0 or now.correlation > -self.least_correlation:
+        # The cosine of two vectors that are never negative ends at zero.
+        most = first.correlation / 2 if now.is_cosine else -self.least_correlation
+        if gone.least <= 0.0 or now.correlation > most:
             return None
         if first.correlation - now.correlation < self.least_correlation:
             return None

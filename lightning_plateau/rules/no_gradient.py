@@ -54,6 +54,7 @@ class NoGradient(Rule):
 
     code: ClassVar[str] = "LP304"
     name: ClassVar[str] = "no-gradient"
+    remark: ClassVar[bool] = True
     requires: ClassVar = (GRADIENT_NORMS, GRADIENT_NORM, LOSS, LOSS_PER_OPTIMIZER)
     explains: ClassVar = (
         "LP104",
