@@ -50,7 +50,7 @@ def broken_links(built: Path) -> Iterator[str]:
                 continue
             target = path.parent / unquote(parts.path) if parts.path else path
             target = target / "index.html" if target.is_dir() else target
-            # Sphinx's own pages of sources have no anchor for a property that is derived.
+            # Sphinx's own pages of sources lack the anchor of a name that is defined twice.
             anchor = "" if "_modules" in target.parts else unquote(parts.fragment)
             missing = not target.is_file()
             is_page = target.suffix == ".html"
