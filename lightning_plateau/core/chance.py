@@ -11,7 +11,7 @@ import numpy as np
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.labels import labels
-from lightning_plateau.core.loss_scale import AGREEMENT, is_squared, loss_scale
+from lightning_plateau.core.loss_scale import AGREEMENT, is_squared, loss_scale, number_of_terms
 from lightning_plateau.core.objective import Comparison, comparisons
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Tape
@@ -166,6 +166,23 @@ def _comparisons(history: History) -> list[tuple[Comparison, float]]:
     accumulated = history.profile.accumulate_grad_batches
     found = (_comparison(tape, accumulated) for tape in history.tapes)
     return [one for one in found if one is not None]
+
+
+@derived
+def summed(history: History) -> bool:
+    """Whether the loss is a sum over the batch that nothing divides, so that it grows with it.
+
+    Such a loss cannot be compared with that of validation batches, which are of another size.
+
+    Example:
+        >>> summed(History())
+        False
+    """
+    return any(
+        number > 1 and scale >= number / 2
+        for comparison, scale in _comparisons(history)
+        if (number := number_of_terms(comparison))
+    )
 
 
 def _scale(history: History) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.chance import chance_loss, summed
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
@@ -54,7 +54,7 @@ def evaluation_gap(history: History) -> EvaluationGap | None:
     losses, validations = history[LOSS].finite, history[VALIDATION_LOSS].finite
     guess = chance_loss(history)
     settled = np.count_nonzero(validations.steps >= SETTLED)
-    if guess is None or guess <= 0.0 or settled < LEAST_VALIDATIONS:
+    if guess is None or guess <= 0.0 or summed(history) or settled < LEAST_VALIDATIONS:
         return None
     end = history.epoch_ends[0] if history.epoch_ends else int(validations.steps[0])
     first = losses.until(end).values

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.chance import summed
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
@@ -30,7 +31,7 @@ class Generalization:
 
 @derived
 def generalization(history: History) -> Generalization:
-    """Return training and validation losses side by side.
+    """Return training and validation losses side by side; none where the loss grows with the batch.
 
     Example:
         >>> from lightning_plateau.testing import history
@@ -40,6 +41,8 @@ def generalization(history: History) -> Generalization:
         ([3.0, 1.5], [2.0, 1.5])
     """
     losses, validations = history[LOSS].finite, history[VALIDATION_LOSS].finite
+    if summed(history):
+        return Generalization(np.empty(0), np.empty(0))
     training, kept = [], []
     before = -1
     for step, value in zip(validations.steps.tolist(), validations.values.tolist(), strict=True):

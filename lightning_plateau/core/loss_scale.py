@@ -42,7 +42,7 @@ def loss_scale(tape: Tape, comparison: Comparison, accumulated: int = 1) -> floa
         terms = raised(tape, comparison)
         return None if terms is None else _scaled(tape, terms, accumulated)
     terms, reduction = comparison.operation, comparison.operation.attributes.get("reduction")
-    number = float(_number_of_terms(comparison)) if reduction == "sum" else 1.0
+    number = float(number_of_terms(comparison)) if reduction == "sum" else 1.0
     if reduction not in ("mean", None) and len(terms.operands) > 2:
         return None  # a mean is divided by the weights, a sum is not
     if reduction not in ("mean", "sum", None):
@@ -69,7 +69,8 @@ def is_squared(tape: Tape, comparison: Comparison) -> bool:
     return terms is not None and terms.name in _SQUARES
 
 
-def _number_of_terms(comparison: Comparison) -> int:
+def number_of_terms(comparison: Comparison) -> int:
+    """Return how many terms a comparison has: one for each sample, pixel or number."""
     shape = comparison.prediction.shape
     if comparison.operation.name in CLASS_LOSSES and len(shape) > 1:
         return prod(shape) // max(1, shape[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
+from math import exp, inf, log1p
 from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
@@ -19,6 +19,8 @@ from lightning_plateau.core.tape import (
 )
 
 _SIGMOIDS = frozenset({"sigmoid", "hardsigmoid", "expit"})
+_TANHS = frozenset({"tanh", "hardtanh", "softsign"})
+_HALF_BOUNDED = frozenset({"relu", "relu6"})
 _SOFTMAXES = frozenset({"softmax", "softmin", "gumbel_softmax"})
 _NON_NEGATIVE = frozenset({"relu", "relu6", "softplus"})
 _AVERAGED = REGRESSION_LOSSES - {"poisson_nll_loss", "gaussian_nll_loss"}
@@ -178,12 +180,18 @@ def _squashed_logits(comparison: Comparison, source: Operation | None) -> Mismat
             _activation_fact(source),
             Severity.INFO,
         )
-    confidence = {"tanh": 0.8, "hardtanh": 0.8, "softsign": 0.8, "relu": 0.7, "relu6": 0.7}
-    if source.name not in _SIGMOIDS | confidence.keys():
+    shape = comparison.prediction.shape
+    classes = shape[1] if len(shape) > 1 else 0
+    width = 1.0 if source.name in _SIGMOIDS else 2.0 if source.name in _TANHS else inf
+    if width == inf and source.name not in _HALF_BOUNDED:
         return None
+    least = log1p((classes - 1) * exp(-width)) if classes > 2 else 0.0
+    limit = f": with {classes} scores so close the loss cannot go below {least:.3g}"
+    sure = source.name in _SIGMOIDS or least > 0.0
     return Mismatch(
-        confidence.get(source.name, 1.0),
-        f"takes unbounded logits, but received the output of a {source.name}",
+        (1.0 if sure else 0.8) if width < inf else 0.7,
+        f"takes unbounded logits, but received the output of a {source.name}"
+        + (limit if least > 0.0 else ""),
         "return the logits: leave the activation out of forward",
         _activation_fact(source),
     )

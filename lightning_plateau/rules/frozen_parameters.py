@@ -65,7 +65,7 @@ class FrozenParameters(Rule):
     why: ClassVar[str] = "frozen weights keep what they start with, learned or random"
 
     least_share: float = 0.5
-    nearly_all: float = 0.99
+    nearly_all: float = 0.95
     most_named: int = 3
 
     def check(self, history: History) -> Finding | None:

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.chance import chance_loss, untrained_loss
+from lightning_plateau.core.chance import chance_loss, summed, untrained_loss
 from lightning_plateau.core.finding import Evidence, Finding, Severity
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
@@ -174,7 +174,7 @@ class PoorInitialization(Rule):
             return None
         began = f"; the first loss was {first:.4g}, where guessing gives {chance:.4g}"
         found = replace(found, message=found.message + began)
-        validations = history[VALIDATION_LOSS].finite.values[-3:]
+        validations = _validations(history)
         if len(validations) == 3 and validations.min() > self.overcome * chance:
             return found
         return replace(found, severity=Severity.INFO, explains=())
@@ -187,7 +187,7 @@ class PoorInitialization(Rule):
             return False
         if gone.now > start - self.least_learned * abs(start):
             return True
-        validations = history[VALIDATION_LOSS].finite.values[-3:]
+        validations = _validations(history)
         return chance is not None and len(validations) == 3 and bool(validations.min() > chance)
 
     def _in_all(self, gains: Sequence[_Gain]) -> float:
@@ -242,6 +242,12 @@ class PoorInitialization(Rule):
             where=last.site,
             step=0,
         )
+
+
+def _validations(history: History) -> Floats:
+    """Return the latest validation losses, where they are comparable with those of training."""
+    values = history[VALIDATION_LOSS].finite.values
+    return values[:0] if summed(history) else values[-3:]
 
 
 def _born_dead(history: History) -> bool:

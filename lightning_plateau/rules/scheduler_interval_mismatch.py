@@ -76,6 +76,7 @@ class SchedulerIntervalMismatch(Rule):
     spent: float = 0.01
     early: float = 1 / 3
     most_lengths: float = 5.0
+    most_of_plan: float = 1.5
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where a schedule runs at the wrong pace."""
@@ -116,9 +117,11 @@ class SchedulerIntervalMismatch(Rule):
             return None
         if length < self.most_lengths * max(1, epochs) or _starts_high(scheduler):
             return None
+        planned = history.profile.planned_steps or 0
+        meant = planned <= self.most_of_plan * length and length <= self.most_of_plan * planned
         return self.finding(
             history,
-            0.9,
+            1.0 if meant else 0.9,
             f"{scheduler.kind} has {length:.0f} steps but is stepped once an epoch, {epochs} times "
             "in all: the learning rate never leaves its beginning",
             evidence=(Evidence("length of the schedule", float(length), float(epochs)),),

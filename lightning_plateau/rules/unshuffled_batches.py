@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.chance import chance_loss, summed
 from lightning_plateau.core.clustering import (
     LEAST_SIZE,
     Clustering,
@@ -174,7 +174,7 @@ class UnshuffledBatches(Rule):
     def _suffers(self, history: History, high: float) -> bool:
         """Whether the loss, or that of validation, stays high beside that of guessing."""
         chance, losses = chance_loss(history), history[LOSS].finite.values
-        validations = history[VALIDATION_LOSS].finite.values
+        validations = history[VALIDATION_LOSS].finite.values[: 0 if summed(history) else None]
         if chance is None or chance <= 0 or not len(losses):
             return False
         recent = float(np.clip(losses[len(losses) // 2 :], -MAGNITUDE, MAGNITUDE).mean())
