@@ -293,6 +293,13 @@ EXPERIMENT_GRADIENT_FLOW = Signal(
     axis="condition",
     cadence="event",
 )
+EXPERIMENT_GRADIENT_THROUGH_TIME = Signal(
+    "experiment/gradient_through_time",
+    "steps of each recurrent layer's input, and the root mean square of its gradient at the first "
+    "tenth of them and where it is largest",
+    axis="condition",
+    cadence="event",
+)
 EXPERIMENT_LEARNING_RATES = Signal(
     "experiment/learning_rate_range",
     "loss while the learning rate grows, by its multiple of the run's own",

@@ -10,10 +10,12 @@ from lightning_plateau.core.along_update import along_update
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.fitting import fitting
 from lightning_plateau.core.history import History
+from lightning_plateau.core.tape import RECURRENCES
 from lightning_plateau.experiments import catalogue
 from lightning_plateau.experiments.batch_mixing import BatchMixing
 from lightning_plateau.experiments.experiment import Experiment
 from lightning_plateau.experiments.gradient_flow import GradientFlow
+from lightning_plateau.experiments.gradient_through_time import GradientThroughTime
 from lightning_plateau.experiments.learning_curve import LearningCurve
 from lightning_plateau.experiments.learning_rate_range import LearningRateRange
 from lightning_plateau.experiments.overfit_one_batch import OverfitOneBatch
@@ -25,18 +27,32 @@ from lightning_plateau.experiments.zero_inputs import ZeroInputs
 
 NON_FINITE = frozenset({"LP201", "LP202", "LP203", "LP204"})
 SEPARATING: dict[str, tuple[type[Experiment], ...]] = {
-    "LP401": (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels),
+    "LP401": (
+        ZeroInputs,
+        BatchMixing,
+        GradientThroughTime,
+        StepSize,
+        OverfitOneBatch,
+        ShuffledLabels,
+    ),
     "LP402": (StepSize, OverfitOneBatch),
     "LP403": (StepSize,),
     "LP405": (StepSize,),
-    "LP807": (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels),
+    "LP807": (
+        ZeroInputs,
+        BatchMixing,
+        GradientThroughTime,
+        StepSize,
+        OverfitOneBatch,
+        ShuffledLabels,
+    ),
     "LP808": (StepSize, ZeroInputs, OverfitOneBatch),
 }
 """By symptom, the experiments that separate the causes which it may have, the cheapest first."""
 PROBABLE = 0.9
 """Confidence from which on a cause needs no others to be ruled out."""
 BEFORE_TRAINING = (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels)
-THOROUGH = (GradientFlow, LearningRateRange, LearningCurve)
+THOROUGH = (GradientFlow, GradientThroughTime, LearningRateRange, LearningCurve)
 SETTLED = 100
 """Steps after which running statistics say something."""
 LEARNED = 0.25
@@ -107,8 +123,15 @@ def _first(
     for kind in candidates:
         if kind.name in made:
             continue
+        if kind is GradientThroughTime and not _recurrent(history):
+            continue
         # What cannot be learned by heart cannot tell true labels from shuffled ones.
         if kind is ShuffledLabels and (tried is None or tried.learned < LEARNED):
             continue
         return kind()
     return None
+
+
+def _recurrent(history: History) -> bool:
+    """Whether some recurrent layer was seen."""
+    return any(operation.name in RECURRENCES for tape in history.tapes for operation in tape)

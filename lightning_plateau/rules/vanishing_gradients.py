@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.fitting import latest
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.layers import weights_by_depth
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
     EXPERIMENT_GRADIENT_FLOW,
+    EXPERIMENT_GRADIENT_THROUGH_TIME,
     GRADIENT_NORMS,
     LOSS,
     PARAMETER_NORMS,
@@ -21,6 +23,9 @@ from lightning_plateau.core.signal import (
 )
 from lightning_plateau.core.statistics import row_medians, spearman
 from lightning_plateau.core.trend import finite_values
+
+_STUCK = ("LP306", "LP401", "LP405", "LP414", "LP802", "LP807", "LP808")
+"""What follows where the first steps of a sequence are not heard of."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class VanishingGradients(Rule):
         several layers and in order of depth; and the first layer has no leverage: a change of all
         of it would hardly change the loss. One step between two layers is no vanishing (an output
         layer that starts at zero makes one), nor are small gradients in the branches of residual
-        networks, biases, scales and embeddings.
+        networks, biases, scales and embeddings. Or the experiment gradient-through-time, in which
+        the first steps of a recurrent layer's input get a millionth of the gradient of others.
 
     Why it matters:
         The first layers stay at their random start, and what they make of the input is all that
@@ -85,9 +91,10 @@ class VanishingGradients(Rule):
         connections cure it for good.
 
     Known limitations:
-        Needs four weight layers. What vanishes through time in a recurrent layer does not show in
-        its one weight. Runs with several optimizers are not judged: a generator before its
-        discriminator is not one network. Weights that are computed (weight norm) are not seen.
+        Over depth it needs four weight layers. What vanishes through time does not show in the one
+        weight of a recurrent layer: the experiment, made where the loss stays, must tell. Runs with
+        several optimizers are not judged: a generator before its discriminator is not one network.
+        Weights that are computed (weight norm) are not seen.
 
     References:
         Hochreiter, 1991, Untersuchungen zu dynamischen neuronalen Netzen. Glorot and Bengio, 2010,
@@ -121,9 +128,43 @@ class VanishingGradients(Rule):
     least_decades_without_greatest_step: float = 1.0
     least_order: float = 0.7
     most_leverage: float = 0.03
+    most_that_arrives: float = 1e-6
+    confidence_through_time: float = 0.65
 
     def check(self, history: History) -> Finding | None:
-        """Return the fault where relative gradients fall over depth, layer after layer."""
+        """Return the fault where gradients fall over depth, layer after layer, or through time."""
+        return self._over_depth(history) or self._through_time(history)
+
+    def _through_time(self, history: History) -> Finding | None:
+        """Return the fault where an experiment saw no gradient at the first steps of a sequence."""
+        row = latest(history, EXPERIMENT_GRADIENT_THROUGH_TIME)
+        for label, first in row.items():
+            layer = label.removesuffix(" first")
+            largest, steps = row.get(f"{layer} largest", 0.0), row.get(f"{layer} steps", 0.0)
+            if layer == label or not first < self.most_that_arrives * largest < math.inf:
+                continue
+            found = self.finding(
+                history,
+                self.confidence_through_time,
+                f"the gradient of the loss fades through time in {layer}: it is {largest:.2g} at "
+                f"one of {steps:.0f} steps and at most {first:.2g} at the first ones",
+                evidence=(
+                    Evidence(
+                        "gradient at the first steps over the largest",
+                        first / largest,
+                        self.most_that_arrives,
+                        layer,
+                    ),
+                ),
+                fix="nn.LSTM or nn.GRU in place of nn.RNN, nn.init.orthogonal_ for its recurrent "
+                "weights, shorter sequences, or the mean over time in place of the last step",
+                where=layer,
+                remedies=(),
+            )
+            return replace(found, explains=_STUCK)
+        return None
+
+    def _over_depth(self, history: History) -> Finding | None:
         if len(history.profile.optimizers) > 1 or len(history[GRADIENT_NORMS]) < self.minimum_rows:
             return None
         profile = _profile(history, self.window)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_plateau.experiments.batch_mixing import BatchMixing
 from lightning_plateau.experiments.experiment import Experiment, Result
 from lightning_plateau.experiments.gradient_flow import GradientFlow
+from lightning_plateau.experiments.gradient_through_time import GradientThroughTime
 from lightning_plateau.experiments.learning_curve import LearningCurve
 from lightning_plateau.experiments.learning_rate_range import LearningRateRange
 from lightning_plateau.experiments.overfit_one_batch import OverfitOneBatch
@@ -201,6 +202,35 @@ def test_gradient_flow() -> None:
     assert flow["net.1"] < 1e-3 * flow["net.13"]
     shallow = row(GradientFlow())
     assert shallow["net.1"] > 1e-2 * shallow["net.3"]
+
+
+class Reader(Perceptron):
+    """Reads an image pixel by pixel, and answers from the last state."""
+
+    mean = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.RNN(1, 16, batch_first=True)
+        self.head = nn.Linear(16, 10)
+        nn.init.normal_(self.net.weight_hh_l0, std=0.02)
+
+    def forward(self, images: Tensor) -> Tensor:
+        said, _ = self.net(images.flatten(1)[..., None])
+        return self.head(said.mean(1) if self.mean else said[:, -1])
+
+
+class AveragingReader(Reader):
+    mean = True
+
+
+def test_gradient_through_time() -> None:
+    fading = row(GradientThroughTime(), Reader)
+    assert fading["net steps"] == 64
+    assert fading["net first"] < 1e-6 * fading["net largest"]
+    direct = row(GradientThroughTime(), AveragingReader)
+    assert direct["net first"] > 0.1 * direct["net largest"]
+    assert "no recurrent layer" in made(GradientThroughTime()).inconclusive
 
 
 def test_learning_rate_range() -> None:

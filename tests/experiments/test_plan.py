@@ -7,6 +7,7 @@ from dataclasses import replace
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import EXPERIMENT_OVERFIT, EXPERIMENT_STEP_SIZE
+from lightning_plateau.core.tape import Operation, Tape
 from lightning_plateau.experiments import by_name, catalogue
 from lightning_plateau.experiments.plan import (
     next_of_check,
@@ -84,7 +85,13 @@ def test_a_thorough_check_makes_them_all_but_the_replay() -> None:
     late = replace(LEARNED, step=100)
     while (wanted := next_of_check(late, made, thorough=True)) is not None:
         made.append(wanted.name)
-    assert set(made) == set(by_name()) - {"replay-batch"}
+    assert set(made) == set(by_name()) - {"replay-batch", "gradient-through-time"}
+
+
+def test_only_where_there_is_recurrence_gradients_are_followed_through_time() -> None:
+    read = Tape(0, (Operation(0, "rnn_tanh", "net.rnn"),))
+    assert "gradient-through-time" in row(history(tapes=[read]), found("LP401"))
+    assert "gradient-through-time" not in row(history(), found("LP401"))
 
 
 def test_where_the_steps_have_the_wrong_length_a_better_one_is_looked_for() -> None:

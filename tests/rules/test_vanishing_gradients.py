@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from lightning_plateau.core.profile import OptimizerFact, ParameterFact, Profile
-from lightning_plateau.core.signal import GRADIENT_NORMS, PARAMETER_NORMS, UPDATE_RATIOS
+from lightning_plateau.core.signal import (
+    EXPERIMENT_GRADIENT_THROUGH_TIME,
+    GRADIENT_NORMS,
+    PARAMETER_NORMS,
+    UPDATE_RATIOS,
+)
 from lightning_plateau.rules.vanishing_gradients import VanishingGradients
 from lightning_plateau.testing import history
 
@@ -100,3 +105,15 @@ def test_layers_without_gradient_are_left_to_another_rule() -> None:
 
 def test_an_adaptive_optimizer_makes_it_less_sure() -> None:
     assert check(VANISHING, moved=1e-3).confidence < check(VANISHING, moved=1e-8).confidence
+
+
+@pytest.mark.parametrize(("first", "told"), [(0.0, True), (1e-10, True), (1e-5, False)])
+def test_gradients_that_fade_through_time(first: float, told: bool) -> None:
+    row = {"rnn steps": [64.0], "rnn first": [first], "rnn largest": [1e-3]}
+    found = VanishingGradients().check(
+        history({EXPERIMENT_GRADIENT_THROUGH_TIME: row}, loss=[2.3] * 60)
+    )
+    assert (found is not None) is told
+    if found is not None:
+        assert found.where == "rnn"
+        assert "64 steps" in found.message
