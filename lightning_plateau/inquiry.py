@@ -82,12 +82,19 @@ class Inquiry:
         if self._wanted is None and self._checking:
             self._wanted = self._next_of_check(history)
         if self._wanted is None and self._when != "never":
-            wanted = next_when_stuck(history, findings, self._made)
-            if wanted is not None and self._affordable(wanted, history):
-                self._wanted = wanted
+            self._wanted = self._next_when_stuck(history, findings)
         if self._wanted is None:
             self._given.clear()
         return self._wanted is not None
+
+    def _next_when_stuck(self, history: History, findings: Sequence[Finding]) -> Experiment | None:
+        """Return the next experiment that can be afforded; what cannot does not stop the others."""
+        passed_over: list[str] = []
+        while True:
+            wanted = next_when_stuck(history, findings, [*self._made, *passed_over])
+            if wanted is None or self._affordable(wanted, history):
+                return wanted
+            passed_over.append(wanted.name)
 
     def _next_of_check(self, history: History) -> Experiment | None:
         """Return the next experiment of the check that its steps suffice for."""

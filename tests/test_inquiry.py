@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_plateau import PlateauCallback, inquiry
 from lightning_plateau.core.signal import EXPERIMENT_OVERFIT, EXPERIMENT_ZERO_INPUTS
+from lightning_plateau.experiments.zero_inputs import ZeroInputs
 from tests.digits import Digits, loader, trainer
 from tests.experiments.conducting import assert_bitwise_equal, ending
 
@@ -55,6 +56,15 @@ def test_a_stuck_training_is_asked_why(tmp_path: Path) -> None:
     codes = [finding.code for finding in callback.findings]
     assert "LP803" in codes
     assert codes.index("LP803") < codes.index("LP401")
+
+
+def test_what_cannot_be_afforded_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ZeroInputs, "cost", 1e9)
+    made = experiments(watched(Muffled(), tmp_path))
+    assert "zero-inputs" not in made
+    assert "overfit-one-batch" in made
 
 
 def test_a_healthy_training_is_left_alone(tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ def fall(before: float, after: float) -> float:
     return before / size - after / size
 
 
+ENOUGH = 0.3
+"""Fall with zeros for inputs, as a share, from which on the batch cannot show what inputs add."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """How far the loss of one batch came down when the batch was repeated.
@@ -66,7 +70,8 @@ class Fitting:
         """Fall that is owed to the inputs, as a share: what goes beyond fitting without them."""
         # Where much is gained by one answer for all (the mean of targets that are far from zero), a
         # short attempt shows nothing of what would be learned next.
-        if math.isnan(self.blind) or self.best > 0.5:
+        # The same where one answer reaches as much as was aimed at: a few samples need no more.
+        if math.isnan(self.blind) or self.best > 0.5 or self.blind > ENOUGH:
             return self.best
         return self.best - max(0.0, self.blind)
 

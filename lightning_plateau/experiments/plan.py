@@ -51,6 +51,8 @@ SEPARATING: dict[str, tuple[type[Experiment], ...]] = {
 """By symptom, the experiments that separate the causes which it may have, the cheapest first."""
 PROBABLE = 0.9
 """Confidence from which on a cause needs no others to be ruled out."""
+SHORT = 10
+"""Steps up to which an experiment costs next to nothing: it need not wait for a suspicion."""
 BEFORE_TRAINING = (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledLabels)
 THOROUGH = (GradientFlow, GradientThroughTime, LearningRateRange, LearningCurve)
 SETTLED = 100
@@ -64,9 +66,9 @@ def next_when_stuck(
 ) -> Experiment | None:
     """Return the cheapest experiment that tells the causes of a stuck training apart.
 
-    Where something is suspected, those come first that speak for or against it. None while nothing
-    is suspected and the training is not stuck, or where its cause is certain; nothing beside that
-    where it is probable.
+    What takes a few steps comes before what takes many; among the one and the other, what speaks
+    for or against a suspicion comes first. None while nothing is suspected and the training is not
+    stuck, or where its cause is certain; nothing beside that where it is probable.
 
     Args:
         history: What was recorded.
@@ -86,7 +88,8 @@ def next_when_stuck(
     general = [e for code in symptoms for e in SEPARATING[code] if not settled]
     along = along_update(history)
     off = bool(symptoms) and along is not None and (along.overshoots or along.short)
-    return _first([*suspected, *general, *([LearningRateRange] if off else [])], history, made)
+    ordered = sorted([*suspected, *general], key=lambda kind: kind.cost > SHORT)
+    return _first([*ordered, *([LearningRateRange] if off else [])], history, made)
 
 
 @cache

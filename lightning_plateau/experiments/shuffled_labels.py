@@ -13,8 +13,11 @@ from torch import Tensor
 
 from lightning_plateau.core.signal import EXPERIMENT_SHUFFLED_LABELS, Signal
 from lightning_plateau.experiments.experiment import Bench, Experiment, Row, with_leaves
-from lightning_plateau.experiments.sandbox import InconclusiveError, seed
+from lightning_plateau.experiments.sandbox import InconclusiveError, Sandbox, seed
 from lightning_plateau.recording.batch import leaves
+
+MARGIN = 1.5
+"""How much longer a step may take than so far, where it is asked what there is room for."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class ShuffledLabels(Experiment):
     Attributes:
         unseen: Batches that are kept aside.
         rounds: Times that the other batches are gone through.
+        most_rounds: The same at most: where the true labels are hardly learned in ``rounds`` and
+            the budget has room for it, the training goes on, for without learning nothing is told.
+        least_fall: Share of the loss that counts as learned.
         learning_rate: Of Adam.
         least_changed: Share of the labels that shuffling must change for the test to mean anything.
 
@@ -44,6 +50,8 @@ class ShuffledLabels(Experiment):
 
     unseen: int = 3
     rounds: int = 8
+    most_rounds: int = 24
+    least_fall: float = 0.1
     learning_rate: float = 3e-3
     least_changed: float = 0.3
 
@@ -60,14 +68,43 @@ class ShuffledLabels(Experiment):
             "before": _mean(start.loss(batch) for batch in seen),
             "unseen before": _mean(start.loss(batch) for batch in unseen),
         }
+        rounds = None
         for name, batches in (("true", seen), ("shuffled", shuffled)):
             sandbox = bench.sandbox()
             sandbox.use_adam(self.learning_rate)
             seed(1)
-            losses = [sandbox.step(batch) for _ in range(self.rounds) for batch in batches]
+            began_s, losses = bench.budget.elapsed_s, self._train(sandbox, batches, rounds)
+            if rounds is None:
+                rounds = self._rounds(bench, row["before"], losses, began_s)
+                losses += self._train(sandbox, batches, rounds - self.rounds)
             row[name] = _mean(losses[-len(batches) :])
             row[f"unseen {name}"] = _mean(sandbox.loss(batch) for batch in unseen)
         return (row,)
+
+    def _train(self, sandbox: Sandbox, batches: Sequence[Any], rounds: int | None) -> list[float]:
+        times = self.rounds if rounds is None else rounds
+        return [sandbox.step(batch) for _ in range(times) for batch in batches]
+
+    def _rounds(self, bench: Bench, before: float, losses: Sequence[float], began_s: float) -> int:
+        """Return how many rounds of both trainings it takes, and the budget has room for.
+
+        Args:
+            bench: What it works with.
+            before: The loss before.
+            losses: Those of the first rounds with the true labels.
+            began_s: When these began, by the clock of the budget.
+        """
+        a_round = len(losses) // self.rounds
+        learned = before - _mean(losses[-a_round:]) >= self.least_fall * abs(before)
+        if learned or not bench.alone or not math.isfinite(before):
+            return self.rounds  # several ranks make the same steps, whatever each has measured
+        budget, step_s = bench.budget, (bench.budget.elapsed_s - began_s) / len(losses)
+        left = min(
+            budget.steps - budget.spent_steps - self.unseen,
+            (budget.time_s - budget.elapsed_s) / max(step_s, 1e-6) / MARGIN,
+        )
+        affordable = (left / a_round + self.rounds) / 2  # those made count once, all others twice
+        return max(self.rounds, int(min(self.most_rounds, affordable)))
 
     def _shuffled(self, bench: Bench, batches: Sequence[Any]) -> list[Any]:
         """Return the batches with the labels shuffled among all of them."""

@@ -105,3 +105,10 @@ def test_the_median_of_the_batches_counts() -> None:
     assert found is not None
     assert found.holds
     assert along_update(stepped((0.0,) * 6)) is None
+
+
+def test_a_batch_that_one_answer_fits_does_not_show_what_the_inputs_add() -> None:
+    few = {"before": [2.3], "own": [1.4], "adam": [1.4], "blind": [1.4]}
+    tried = fitting(history({EXPERIMENT_OVERFIT: few}))
+    assert tried is not None
+    assert tried.learned > 0.3

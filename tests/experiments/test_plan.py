@@ -48,6 +48,12 @@ def test_what_is_suspected_already_comes_first() -> None:
     assert row(LEARNED, found("LP406"), found("LP403")) == ["step-size"]
 
 
+def test_what_costs_next_to_nothing_does_not_wait_for_a_long_test_of_a_suspicion() -> None:
+    made = row(LEARNED, found("LP802", 0.45, Severity.WARNING), found("LP401"))
+    assert made[:3] == ["zero-inputs", "batch-mixing", "step-size"]
+    assert set(made[3:]) == {"overfit-one-batch", "shuffled-labels"}
+
+
 def test_a_probable_cause_is_tested_alone() -> None:
     assert row(LEARNED, found("LP501", 0.95), found("LP401")) == []
     assert row(LEARNED, found("LP406", 0.95), found("LP401")) == ["step-size"]
