@@ -177,8 +177,8 @@ def a_plane_for_a_band() -> Training:
     tilt = images[..., :4].sum((1, 2, 3)) - images[..., 4:].sum((1, 2, 3))
     balanced = (tilt.abs() < tilt.abs().median()).long()
     train, validation = data.loaders(images.flatten(1) / 16, balanced)
-    module = Learner(nn.Linear(64, 2), optimizer=adam(3e-3))
-    return Training(module, train, validation, {"max_epochs": 10})
+    module = Learner(nn.Linear(64, 2), optimizer=adam(0.03))
+    return Training(module, train, validation, {"max_epochs": 12})
 
 
 @program("LP802", "LP803", accepted=("LP807",), family="cnn", data="photographs", part="validation")

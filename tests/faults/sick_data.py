@@ -55,7 +55,7 @@ def raw_tumours() -> Training:
     return Training(Learner(net, loss, sgd(0.01)), train, validation, {"max_epochs": 15})
 
 
-@program("LP102", data="diabetes")
+@program("LP102", data="diabetes", shows=("LP202",))
 def gaps_in_the_table() -> Training:
     """Missing values are NaN."""
     x, y = data.diabetes()

@@ -73,7 +73,7 @@ def long_tanh_recurrence() -> Training:
     return Training(Learner(Reader(), optimizer=sgd(0.05)), *_images(), {"max_epochs": 6})
 
 
-@program("LP301", accepted=("LP406", "LP504"), family="rnn", part="validation")
+@program("LP301", accepted=("LP406", "LP504"), family="rnn", part="validation", shows=("LP202",))
 def recurrence_that_explodes() -> Training:
     """Recurrent weights of the identity times 1.8, ReLU, no clipping."""
 
@@ -131,7 +131,7 @@ def rectifiers_that_died() -> Training:
     return Training(Learner(net, optimizer=adam()), *_digits(), {"max_epochs": 8})
 
 
-@program("LP601", family="cnn", part="validation")
+@program("LP601", family="cnn", part="validation", shows=("LP401", "LP607"))
 def batches_of_two() -> Training:
     """Batch norm behind a global pooling, on batches of two."""
     net = nn.Sequential(

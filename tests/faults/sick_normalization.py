@@ -153,7 +153,7 @@ def channels_dropped_before_norm() -> Training:
     )
 
 
-@program("LP608", family="cnn")
+@program("LP608", family="cnn", shows=("LP607",))
 def one_norm_in_two_places() -> Training:
     """One batch norm is defined and used after every convolution."""
 

@@ -18,7 +18,7 @@ def _digits(batch_size: int = 32) -> Any:
     return data.loaders(images.flatten(1) / 16, labels, batch_size=batch_size)
 
 
-@program("LP207", "LP204", accepted=("LP406",))
+@program("LP207", "LP204", accepted=("LP406",), shows=("LP201",))
 def logarithm_of_a_probability() -> Training:
     """−y · log(softmax) by hand: a probability underflows to 0."""
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))

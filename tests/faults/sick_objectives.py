@@ -55,7 +55,7 @@ def probabilities_from_the_forward() -> Training:
     return Training(Net(), data.loaders(images / 16, labels)[0], None, {"max_epochs": 6})
 
 
-@program("LP701", family="mlp", data="wine")
+@program("LP701", family="mlp", data="wine", shows=("LP405",))
 def exponentials_normalized_by_hand() -> Training:
     """Softmax is written by hand, and cross entropy follows."""
 
@@ -111,7 +111,7 @@ def logits_into_plain_bce() -> Training:
     return Training(Learner(net, loss, adam()), *_cancer(), {"max_epochs": 10})
 
 
-@program("LP702", "LP705", family="mlp", data="wine", part="validation")
+@program("LP702", "LP705", family="mlp", data="wine", part="validation", shows=("LP405",))
 def sigmoid_before_cross_entropy() -> Training:
     """A sigmoid on each of three scores, and cross entropy follows."""
     train, validation = data.loaders(
@@ -121,7 +121,7 @@ def sigmoid_before_cross_entropy() -> Training:
     return Training(Learner(net, optimizer=sgd(0.01)), train, validation, {"max_epochs": 20})
 
 
-@program("LP703", accepted=("LP401", "LP110"), data="diabetes")
+@program("LP703", accepted=("LP401", "LP110"), data="diabetes", shows=("LP401",))
 def column_against_row() -> Training:
     """Predictions of shape (N, 1) against targets of shape (N,)."""
     x, y = data.diabetes()

@@ -58,7 +58,7 @@ def epsilon_of_one() -> Training:
     return Training(Learner(net, optimizer=adam(1e-4, eps=1.0)), *_images(), {"max_epochs": 8})
 
 
-@program("LP415", data="wine", part="validation")
+@program("LP415", data="wine", part="validation", shows=("LP808",))
 def betas_the_wrong_way_round() -> Training:
     """betas=(0.999, 0.9): the mean remembers all, the variance nothing."""
     module = Learner(perceptron(13, 3), optimizer=adam(1e-2, betas=(0.999, 0.1)))

@@ -39,13 +39,13 @@ def _cnn() -> nn.Sequential:
     )  # fmt: skip
 
 
-@program("LP406", family="cnn", part="validation")
+@program("LP406", family="cnn", part="validation", shows=("LP807",))
 def adam_at_one_tenth() -> Training:
     """Adam at 0.1 where 0.001 would do: units die and the loss stays at ln 10."""
     return Training(Learner(_cnn(), optimizer=adam(0.1)), *_images(), {"max_epochs": 8})
 
 
-@program("LP406", accepted=("LP301",), family="mlp", data="wine")
+@program("LP406", accepted=("LP301",), family="mlp", data="wine", shows=("LP203", "LP808"))
 def sgd_at_three() -> Training:
     """SGD at 3 with momentum on wine."""
     x, y = data.wine()
@@ -78,7 +78,13 @@ def transformer_at_one_twentieth() -> Training:
     return Training(Learner(Model(), loss, adam(0.05)), train, validation, {"max_epochs": 4})
 
 
-@program("LP406", accepted=("LP301",), data="diabetes", part="validation")
+@program(
+    "LP406",
+    accepted=("LP301",),
+    data="diabetes",
+    part="validation",
+    shows=("LP201", "LP203", "LP402"),
+)
 def regression_that_diverges() -> Training:
     """SGD at 1 on a regression: the loss grows until it is infinite."""
     x, y = data.diabetes()
@@ -87,7 +93,7 @@ def regression_that_diverges() -> Training:
     return Training(Learner(net, F.mse_loss, sgd(1.0)), train, validation, {"max_epochs": 15})
 
 
-@program("LP407", family="cnn")
+@program("LP407", family="cnn", shows=("LP807",))
 def adam_at_a_millionth() -> Training:
     """Adam at 1e-7."""
     return Training(Learner(_cnn(), optimizer=adam(1e-7)), *_images(), {"max_epochs": 6})
@@ -122,7 +128,7 @@ def weights_decay_away_in_sgd() -> Training:
     return Training(module, train, validation, {"max_epochs": 20})
 
 
-@program("LP415", accepted=("LP406",), part="validation")
+@program("LP415", accepted=("LP406",), part="validation", shows=("LP404",))
 def momentum_of_one() -> Training:
     """Momentum 0.999 with a learning rate meant for 0.9."""
     return Training(

@@ -72,7 +72,7 @@ def layers_in_a_list() -> Training:
     return Training(Learner(Net(), optimizer=sgd(0.01)), *_digits(), {"max_epochs": 8})
 
 
-@program("LP308", accepted=("LP406",), family="mlp")
+@program("LP308", accepted=("LP406",), family="mlp", shows=("LP402",))
 def gradients_add_up() -> Training:
     """Manual optimization without zero_grad."""
 
