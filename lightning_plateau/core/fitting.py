@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import (
+    BATCH_SIZE,
     EXPERIMENT_BATCH_MIXING,
     EXPERIMENT_OVERFIT,
     EXPERIMENT_SHUFFLED_LABELS,
@@ -93,6 +96,22 @@ def fitting(history: History) -> Fitting | None:
     own, blind = (fall(before, row.get(name, math.nan)) for name in ("own", "blind"))
     best = fall(before, min(reached))
     return Fitting(before, min(reached), round(own, 6), round(best, 6), round(blind, 6))
+
+
+@derived
+def too_few_parameters(history: History) -> bool:
+    """Whether the model has fewer trainable numbers than a batch has samples.
+
+    Such a model cannot learn a batch by heart, and nothing is wrong with its wiring.
+
+    Example:
+        >>> too_few_parameters(History())
+        False
+    """
+    samples = history[BATCH_SIZE].values
+    samples = samples[np.isfinite(samples)]
+    size = history.profile.trainable_size
+    return bool(len(samples) and 0 < size < float(np.median(samples)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
-from lightning_plateau.core.fitting import Fitting, fitting
+from lightning_plateau.core.fitting import Fitting, fitting, too_few_parameters
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import EXPERIMENT_OVERFIT, LOSS
+from lightning_plateau.core.signal import BATCH_SIZE, EXPERIMENT_OVERFIT, LOSS
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class CannotOverfitOneBatch(Rule):
         The experiment overfit-one-batch repeated a single batch on a copy of the model, with the
         run's own optimizer and with Adam at learning rates from 0.001 to 0.1, and the loss fell by
         less than a tenth each time; or it fell no further than with zeros in place of the inputs.
+        A model of fewer parameters than a batch has samples is too small for that: see LP802.
 
     Why it matters:
         A few samples can always be learned by heart. Where they are not, it is no matter of data,
@@ -49,7 +50,7 @@ class CannotOverfitOneBatch(Rule):
 
     code: ClassVar[str] = "LP803"
     name: ClassVar[str] = "cannot-overfit-one-batch"
-    requires: ClassVar = (LOSS, EXPERIMENT_OVERFIT)
+    requires: ClassVar = (LOSS, EXPERIMENT_OVERFIT, BATCH_SIZE)
     explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP802", "LP807", "LP808")
     why: ClassVar[str] = "what cannot be learned by heart cannot be learned at all"
 
@@ -60,7 +61,7 @@ class CannotOverfitOneBatch(Rule):
     def check(self, history: History) -> Finding | None:
         """Return the fault where no attempt lowered the loss of one batch."""
         tried, chance = fitting(history), chance_loss(history)
-        if tried is None or not tried.learned < self.least_fall:
+        if tried is None or not tried.learned < self.least_fall or too_few_parameters(history):
             return None
         if chance is not None and tried.before < self.already_learned * chance:
             return None

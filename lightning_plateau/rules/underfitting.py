@@ -9,12 +9,13 @@ import numpy as np
 
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding, Severity
-from lightning_plateau.core.fitting import fitting, label_test
+from lightning_plateau.core.fitting import fitting, label_test, too_few_parameters
 from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
+    BATCH_SIZE,
     EXPERIMENT_OVERFIT,
     LOSS,
     PARAMETER_NORMS,
@@ -33,7 +34,8 @@ class Underfitting(Rule):
         validation agree within a tenth,
         and the weights do move by ordinary updates: the optimizer works, but what it works on
         cannot do better. Where one batch was repeated (overfit-one-batch), it must have been
-        learned by heart; a model that cannot even do that has another fault.
+        learned by heart; a model that cannot even do that has another fault, unless it has fewer
+        parameters than the batch has samples.
 
     Why it matters:
         More training does not help; the model needs more capacity, better features or less
@@ -66,7 +68,14 @@ class Underfitting(Rule):
     code: ClassVar[str] = "LP802"
     name: ClassVar[str] = "underfitting"
     severity: ClassVar[Severity] = Severity.WARNING
-    requires: ClassVar = (LOSS, VALIDATION_LOSS, UPDATE_RATIOS, PARAMETER_NORMS, EXPERIMENT_OVERFIT)
+    requires: ClassVar = (
+        LOSS,
+        VALIDATION_LOSS,
+        UPDATE_RATIOS,
+        PARAMETER_NORMS,
+        EXPERIMENT_OVERFIT,
+        BATCH_SIZE,
+    )
     explains: ClassVar = ("LP306", "LP401", "LP807", "LP808")
     why: ClassVar[str] = "the optimizer works, but what it works on cannot do better"
 
@@ -112,6 +121,7 @@ class Underfitting(Rule):
         """Whether experiments say that it is the model's wiring, or the labels."""
         tried, labels = fitting(history), label_test(history)
         unfit = tried is not None and tried.learned < self.least_learned
+        unfit = unfit and not too_few_parameters(history)
         return unfit or (labels is not None and labels.informative is False)
 
 

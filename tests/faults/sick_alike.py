@@ -175,10 +175,11 @@ def a_plane_for_a_band() -> Training:
     """A linear model is to tell balanced images from those with more light left or right."""
     images, _ = data.digits()
     tilt = images[..., :4].sum((1, 2, 3)) - images[..., 4:].sum((1, 2, 3))
+    tilt = tilt - tilt.median()
     balanced = (tilt.abs() < tilt.abs().median()).long()
-    train, validation = data.loaders(images.flatten(1) / 16, balanced)
-    module = Learner(nn.Linear(64, 2), optimizer=adam(0.03))
-    return Training(module, train, validation, {"max_epochs": 12})
+    train, validation = data.loaders(data.standardized(tilt[:, None]), balanced)
+    module = Learner(nn.Linear(1, 2), optimizer=adam(0.01))
+    return Training(module, train, validation, {"max_epochs": 8})
 
 
 @program("LP802", "LP803", accepted=("LP807",), family="cnn", data="photographs", part="validation")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from lightning_plateau.rules import catalogue
 from tests.faults.accuracy import page
 from tests.faults.matrix import chosen, load, main, merged, save
 from tests.faults.program import programs
@@ -200,3 +203,24 @@ def test_a_name_that_fits_no_program_is_refused():
 
 def test_every_program_says_what_is_special_about_it():
     assert [one.name for one in programs() if not one.story.endswith(".")] == []
+
+
+ELSEWHERE = {
+    "LP610": "needs several devices: tests/rules/test_unsynchronized_batch_norm.py",
+    "LP901": "needs several ranks: tests/test_two_processes.py",
+}
+"""Codes that no program in one process can show, and where they are tested."""
+
+
+def test_every_rule_has_two_programs_in_which_its_fault_is_planted():
+    planted = Counter(code for one in programs() for code in {*one.expected, *one.shows})
+    few = {rule.code for rule in catalogue() if planted[rule.code] < 2}
+    assert few == set(ELSEWHERE)
+    assert all(Path(where.rpartition(" ")[2]).exists() for where in ELSEWHERE.values())
+
+
+def test_faults_are_planted_in_many_families_and_data_sets():
+    sick = [one for one in programs() if not one.healthy]
+    assert len({one.family for one in sick}) >= 8
+    assert len({one.data for one in sick}) >= 6
+    assert sum(one.part == "validation" for one in sick) > len(sick) / 3

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from lightning_plateau.core.history import History
-from lightning_plateau.core.signal import UPDATE_RATIOS, VALIDATION_LOSS, Signal
+from lightning_plateau.core.profile import ParameterFact, Profile
+from lightning_plateau.core.signal import (
+    BATCH_SIZE,
+    EXPERIMENT_OVERFIT,
+    UPDATE_RATIOS,
+    VALIDATION_LOSS,
+    Signal,
+)
 from lightning_plateau.core.tape import Operand, Operation, Tape
+from lightning_plateau.rules.cannot_overfit_one_batch import CannotOverfitOneBatch
 from lightning_plateau.rules.underfitting import Underfitting
 from lightning_plateau.testing import history
 
@@ -43,3 +51,20 @@ def test_possible(training: float, validation: float) -> None:
 )
 def test_silent(other: History) -> None:
     assert RULE.check(other) is None
+
+
+@pytest.mark.parametrize(("width", "found"), [(1, True), (100, False)])
+def test_a_model_of_fewer_parameters_than_samples_need_not_learn_a_batch(
+    width: int, found: bool
+) -> None:
+    signals: dict[Signal, Any] = {
+        UPDATE_RATIOS: {"fc.weight": [1e-3] * 6},
+        VALIDATION_LOSS: [2.3] * 6,
+        BATCH_SIZE: [16.0] * 6,
+        EXPERIMENT_OVERFIT: {"before": [2.3], "own": [2.3], "adam": [2.28]},
+    }
+    profile = Profile(parameters=(ParameterFact("fc.weight", "fc", (width, 2)),))
+    losses = 2.3 + np.random.default_rng(0).normal(0, 0.01, 300)
+    tried = history(signals, loss=losses, every=50, tapes=[tape()], profile=profile)
+    assert (RULE.check(tried) is not None) is found
+    assert (CannotOverfitOneBatch().check(tried) is None) is found
