@@ -117,8 +117,9 @@ def test_an_experiment_that_fails_becomes_a_finding(tmp_path: Path) -> None:
     alone, _ = ending(None, Overflowing, steps=130)
     assert_bitwise_equal(disturbed, alone)
     said = [f for f in callback.findings if f.code == "LP903"]
-    assert len(said) == 1
-    assert "failed: OutOfMemoryError: tried to allocate 20 GiB" in said[0].message
+    failed = [finding.message.split()[2] for finding in said]
+    assert failed == ["step-size", "overfit-one-batch"]  # a finding for each of them
+    assert all("failed: OutOfMemoryError: tried to allocate 20 GiB" in f.message for f in said)
     assert not callback.disabled
 
 
