@@ -26,9 +26,9 @@ from lightning_plateau.inquiry import Check, Inquiry, When
 from lightning_plateau.ledger import Ledger
 from lightning_plateau.ranks import RankFailedError, Ranks
 from lightning_plateau.recording.batch import batch_size
+from lightning_plateau.recording.draft import Draft
 from lightning_plateau.recording.profile import Hints, take_profile
 from lightning_plateau.recording.recorder import Recorder
-from lightning_plateau.recording.tape import Draft
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
 from lightning_plateau.recording.waiting import Waiting
 from lightning_plateau.report import html

@@ -17,7 +17,7 @@ from lightning_plateau.experiments.experiment import Bench, Experiment, Row
 from lightning_plateau.experiments.halves import first_half
 from lightning_plateau.experiments.sandbox import InconclusiveError, Sandbox, seed
 from lightning_plateau.recording.batch import batch_size
-from lightning_plateau.recording.tape import operation_name
+from lightning_plateau.recording.calls import operation_name
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from lightning_plateau.core.samples import Samples, samples
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.recording.batch import leaves
+from lightning_plateau.recording.draft import Draft
 from lightning_plateau.recording.pool import Pool
 from lightning_plateau.recording.probes.samples import fingerprints, label_values
 from lightning_plateau.recording.store import Store
-from lightning_plateau.recording.tape import Draft
 from lightning_plateau.recording.transfer import Transfer
 
 FIRST_BATCHES = 256

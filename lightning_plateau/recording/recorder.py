@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from lightning_plateau.core import signal
 from lightning_plateau.core.history import History
@@ -19,27 +18,26 @@ from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.core.tape import Tape, kept
-from lightning_plateau.recording.agreement import GradientAgreement
-from lightning_plateau.recording.batch import batch_size, leaves
+from lightning_plateau.recording.batch import leaves
 from lightning_plateau.recording.block import StepBlock
+from lightning_plateau.recording.buffers import record_batch_moments, record_buffers
+from lightning_plateau.recording.care import record_care
 from lightning_plateau.recording.census import Census
-from lightning_plateau.recording.leftovers import Leftovers
-from lightning_plateau.recording.probes.data import DATA_STATISTICS, data_statistics
+from lightning_plateau.recording.delivery import Delivery
+from lightning_plateau.recording.draft import Draft
+from lightning_plateau.recording.inputs import record_inputs
 from lightning_plateau.recording.probes.gradients import accumulation_type, stacked, tensor_norms
 from lightning_plateau.recording.probes.loss import step_loss
-from lightning_plateau.recording.probes.normalization import running_moments
 from lightning_plateau.recording.probes.parameters import (
     sample_elements,
-    unit_differences,
-    update_ratios,
 )
 from lightning_plateau.recording.profile import clean_name
 from lightning_plateau.recording.replicas import Replicas, replica_differences
 from lightning_plateau.recording.sites import activation_rows
-from lightning_plateau.recording.store import Store
 from lightning_plateau.recording.structure import Structure
-from lightning_plateau.recording.tape import Draft, TapeRecorder
-from lightning_plateau.recording.transfer import Transfer
+from lightning_plateau.recording.tape import TapeRecorder
+from lightning_plateau.recording.watched import Watched
+from lightning_plateau.recording.weights import record_initial_norms, record_parameters
 
 EARLY_SAMPLES = frozenset({0, 1, 2, 5, 10, 20, 35})
 """Steps that are sampled whatever the cadence: most faults show at once."""
@@ -48,31 +46,6 @@ LAST_OF_THE_FIRST = 2
 MOST_ALERTS = 2
 """Times that steps are looked at closely one by one, after some were not finite."""
 STATE_VERSION = 1
-
-_DATA_SIGNALS: dict[str, Signal] = {
-    "mean": signal.DATA_MEAN,
-    "std": signal.DATA_STD,
-    "minimum": signal.DATA_MINIMUM,
-    "maximum": signal.DATA_MAXIMUM,
-    "non_finite": signal.DATA_NON_FINITE,
-    "constant_features": signal.DATA_CONSTANT,
-}
-
-
-@dataclass
-class _Optimizer:
-    """The parameters of one optimizer, and where their gradients lie in a row."""
-
-    parameters: list[Tensor]
-    names: list[str]
-    before: list[Tensor] = field(default_factory=list)
-    leftovers: Leftovers = field(init=False)
-    agreement: GradientAgreement = field(init=False)
-    norm: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        self.leftovers = Leftovers(self.parameters)
-        self.agreement = GradientAgreement(self.parameters)
 
 
 class Recorder:
@@ -116,21 +89,21 @@ class Recorder:
         self.failure: Exception | None = None
         self.spared = False
         self._module = module
-        self._tags = tags
         self._tape_allowed = tape
         self._optimizers = [
-            _Optimizer(
+            Watched(
                 list(parameters),
                 [names.get(id(p), f"unnamed.{i}") for i, p in enumerate(parameters)],
             )
             for parameters in optimizers
         ]
-        self._store = Store()
+        self._delivery = Delivery(tags)
+        self._store = self._delivery.store
+        self._transfer = self._delivery.transfer
         self._census = Census(self.wants)
         self._replicas = Replicas()
         self._tapes: tuple[Tape, ...] = ()
         self._epoch_ends: list[int] = []
-        self._transfer = Transfer()
         self._block: StepBlock | None = None
         self._batch: Any = None
         self._losses: list[Tensor] = []
@@ -147,7 +120,7 @@ class Recorder:
 
     def wants(self, *signals: Signal) -> bool:
         """Whether somebody needs one of ``signals``."""
-        return self._tags is None or any(s.tag in self._tags for s in signals)
+        return self._delivery.wants(*signals)
 
     @property
     def sampled_now(self) -> bool:
@@ -183,7 +156,7 @@ class Recorder:
         if not (self._sampling and first_of_window):
             return
         if self.clock == 0:
-            self._record_initial_norms()
+            record_initial_norms(self._delivery, self._optimizers)
         self._structure = Structure.of(self._module)
         self.record_batch()
         if self._tape_allowed and not self.profile.unshaped:
@@ -197,23 +170,7 @@ class Recorder:
 
     def record_batch(self) -> None:
         """Look at the tensors of the batch under way."""
-        tensors = [(path, leaf) for path, leaf in leaves(self._batch) if leaf.numel()]
-        if not tensors or not self.wants(*_DATA_SIGNALS.values(), signal.BATCH_SIZE):
-            return
-        with torch.no_grad():
-            rows = [data_statistics(leaf) for _, leaf in tensors]
-        labels = tuple(path for path, _ in tensors)
-        size = batch_size(self._batch)
-        step = self.clock
-
-        def deliver(arrays: Sequence[NDArray[Any]]) -> None:
-            table = np.stack(arrays)
-            for column, name in enumerate(DATA_STATISTICS):
-                self._append(_DATA_SIGNALS[name], step, labels, table[:, column])
-            if self.wants(signal.BATCH_SIZE):
-                self._store.append_row(signal.BATCH_SIZE, step, float(size))
-
-        self._transfer.add(rows, deliver)
+        record_inputs(self._delivery, self.clock, self._batch)
 
     def observe_loss(self, loss: Tensor) -> None:
         """Note a tensor that backward starts from, and end the tape."""
@@ -234,7 +191,7 @@ class Recorder:
             self.failure = tape.failure
             return
         self._transfer.add(draft.tensors(), lambda arrays: self._add_tape(draft.tape(arrays)))
-        self._add_normalizations(draft)
+        record_batch_moments(self._delivery, draft)
         if self._census.unknown and self._batch is not None:
             self._census.learn(draft)
             self._census.observe(self._batch, step=self.clock, sampled=True)
@@ -302,7 +259,7 @@ class Recorder:
             block.write_loss(index, loss)
         return compact
 
-    def _compare_gradients(self, optimizer: _Optimizer) -> None:
+    def _compare_gradients(self, optimizer: Watched) -> None:
         """Compare the gradients with those of the step before, if that one was sampled."""
         if not (self._sampling or optimizer.agreement.waits):
             return
@@ -352,8 +309,8 @@ class Recorder:
                 self._block.write_loss(index, loss.detach().reshape(()))
         self._block.write_skipped(skipped)
         if self._sampling:
-            self._record_care_of_gradients()
-            self._record_parameters()
+            record_care(self._delivery, self.clock, self._optimizers, self._stepped)
+            self._record_weights()
         if not self._block.known_finite and not self._sampling:
             self.record_batch()
         if learning_rates and (learning_rates != self._learning_rates or self._sampling):
@@ -381,7 +338,7 @@ class Recorder:
         if self.clock or not self._backwards:
             return
         self.record_value(signal.UNANSWERED_BACKWARDS, float(self._backwards))
-        self._record_parameters()
+        self._record_weights()
 
     def release(self) -> None:
         """Let go of the batch and of the tape."""
@@ -392,90 +349,10 @@ class Recorder:
         self._batch = None
         self._losses.clear()
 
-    def _record_care_of_gradients(self) -> None:
-        """Record what earlier steps left behind, and by how much clipping shortened gradients."""
-        stepped = {str(i): self._optimizers[i].leftovers.norm for i in sorted(self._stepped)}
-        known = {label: norm for label, norm in stepped.items() if norm is not None}
-        if known and self.wants(signal.GRADIENTS_LEFT_OVER):
-            norms = stacked(list(known.values()))
-            self._sample(signal.GRADIENTS_LEFT_OVER, self.clock, tuple(known), norms)
-        [optimizer, *others] = self._optimizers or [_Optimizer([], [])]
-        before, optimizer.norm = optimizer.norm, None
-        if before is None or others or not self.wants(signal.CLIP_COEFFICIENT):
-            return
-        with torch.no_grad():
-            after = tensor_norms([p.grad for p in optimizer.parameters if p.grad is not None])
-            if after:
-                coefficient = torch.linalg.vector_norm(stacked(after)) / before
-                self.record_tensor(signal.CLIP_COEFFICIENT, coefficient)
-
-    def _record_initial_norms(self) -> None:
-        named = {
-            name: parameter.detach()
-            for optimizer in self._optimizers
-            for name, parameter in zip(optimizer.names, optimizer.parameters, strict=True)
-            if not is_lazy(parameter)
-        }
-        if named and self.wants(signal.INITIAL_NORMS):
-            with torch.no_grad():
-                norms = stacked(tensor_norms(list(named.values())))
-            self._sample(signal.INITIAL_NORMS, 0, tuple(named), norms)
-
-    def _record_parameters(self) -> None:
-        step = self.clock
-        with torch.no_grad():
-            for optimizer in self._optimizers:
-                if not optimizer.parameters:
-                    continue
-                labels = tuple(optimizer.names)
-                norms = tensor_norms([p.detach() for p in optimizer.parameters])
-                self._sample(signal.PARAMETER_NORMS, step, labels, stacked(norms))
-                if self.wants(signal.UNIT_DIFFERENCES):
-                    differences = unit_differences(optimizer.parameters)
-                    self._sample(signal.UNIT_DIFFERENCES, step, labels, differences)
-                if optimizer.before:
-                    after = sample_elements(optimizer.parameters)
-                    self._sample(
-                        signal.UPDATE_RATIOS, step, labels, update_ratios(optimizer.before, after)
-                    )
-                    optimizer.before = []
-            self._record_buffers(step)
-
-    def _record_buffers(self, step: int) -> None:
+    def _record_weights(self) -> None:
         structure = self._structure or Structure.of(self._module)
-        buffers = [
-            (clean_name(n), b) for n, b in structure.buffers if b.is_floating_point() and b.numel()
-        ]
-        if buffers and self.wants(signal.BUFFER_NORMS):
-            norms = stacked(tensor_norms([b for _, b in buffers]))
-            self._sample(signal.BUFFER_NORMS, step, tuple(n for n, _ in buffers), norms)
-        running = {
-            clean_name(name): (mean, variance)
-            for name, layer in structure.layers
-            if isinstance(mean := getattr(layer, "running_mean", None), Tensor)
-            and isinstance(variance := getattr(layer, "running_var", None), Tensor)
-        }
-        if running and self.wants(
-            signal.NORMALIZATION_RUNNING_MEAN, signal.NORMALIZATION_RUNNING_VARIANCE
-        ):
-            labels = tuple(running)
-            moments = running_moments(*zip(*running.values(), strict=True))
-            self._sample(signal.NORMALIZATION_RUNNING_MEAN, step, labels, moments[:, 0])
-            self._sample(signal.NORMALIZATION_RUNNING_VARIANCE, step, labels, moments[:, 1])
-
-    def _add_normalizations(self, draft: Draft) -> None:
-        if not draft.normalizations:
-            return
-        labels = tuple(clean_name(name) for name in draft.normalizations)
-        moments = stacked([moments for moments, _ in draft.normalizations.values()])
-        self._sample(signal.NORMALIZATION_BATCH_MEAN, draft.step, labels, moments[:, 0])
-        self._sample(signal.NORMALIZATION_BATCH_VARIANCE, draft.step, labels, moments[:, 1])
-        values = {
-            name: float(n)
-            for name, (_, n) in zip(labels, draft.normalizations.values(), strict=True)
-        }
-        if self.wants(signal.NORMALIZATION_VALUES):
-            self._store.append_row(signal.NORMALIZATION_VALUES, draft.step, values)
+        record_parameters(self._delivery, self.clock, self._optimizers)
+        record_buffers(self._delivery, self.clock, structure)
 
     def _add_tape(self, tape: Tape) -> None:
         self._tapes = kept((*self._tapes, tape))
@@ -495,11 +372,7 @@ class Recorder:
 
     def record_tensor(self, which: Signal, value: Tensor) -> None:
         """Add one value that lies on the device; it is read with the next drain."""
-        step = self.clock
-        self._transfer.add(
-            [value.detach().float().mean()],
-            lambda arrays: self._store.append_row(which, step, float(arrays[0])),
-        )
+        self._delivery.number(which, self.clock, value)
 
     @property
     def replicas_due(self) -> bool:
@@ -516,7 +389,7 @@ class Recorder:
         held = {n: p for o in self._optimizers for n, p in zip(o.names, o.parameters, strict=True)}
         self._replicas.compared(self.clock)
         differences = replica_differences(list(held.values()), largest)
-        self._sample(signal.REPLICA_DIFFERENCES, self.clock, tuple(held), differences)
+        self._delivery.sample(signal.REPLICA_DIFFERENCES, self.clock, tuple(held), differences)
 
     def observe_validation(self, batch: Any) -> None:
         """Look at a batch of the validation under way."""
@@ -588,18 +461,6 @@ class Recorder:
         if self._alerts and not caught and not finite.all() and finite[-1]:
             self._alerts -= 1
             self._alert_until = self.clock + self.every_n_steps
-
-    def _sample(self, which: Signal, step: int, labels: tuple[str, ...], values: Tensor) -> None:
-        if self.wants(which):
-            self._transfer.add(
-                [values], lambda arrays: self._append(which, step, labels, arrays[0])
-            )
-
-    def _append(
-        self, which: Signal, step: int, labels: tuple[str, ...], values: NDArray[Any]
-    ) -> None:
-        if self.wants(which):
-            self._store.append(which, np.array([step]), values[None, :], labels)
 
     def history(self, *, finished: bool = False) -> History:
         """Return what has arrived on the host so far."""

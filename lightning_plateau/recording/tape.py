@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
@@ -26,13 +22,12 @@ from lightning_plateau.core.tape import (
     SQUASHERS,
     Operand,
     Operation,
-    Tape,
 )
+from lightning_plateau.recording.calls import bound_arguments, operation_name
+from lightning_plateau.recording.draft import Draft
 from lightning_plateau.recording.modes import alone, enter, fused_name, leave
 from lightning_plateau.recording.origins import Origins
-from lightning_plateau.recording.outputs import Outputs, Statistics, joined
 from lightning_plateau.recording.probes.activations import (
-    completed,
     operand_statistics,
     unit_dimension,
 )
@@ -63,97 +58,10 @@ ELEMENTWISE = frozenset(
     ]
 )
 LARGEST_OPERAND = 1 << 20
-POSITIONAL = {
-    "softmax": ("dim",),
-    "log_softmax": ("dim",),
-    "sum": ("dim",),
-    "mean": ("dim",),
-    "logsumexp": ("dim",),
-    "pow": ("exponent",),
-    "getitem": ("index",),
-    "dropout": ("p", "training"),
-    "view": (),
-    "reshape": (),
-}
 _INSPECTED = LOSSES | EDGED
 """Operations whose operands are looked at wherever they are called."""
 Noted = tuple[int, Tensor | None]
-Key = TypeVar("Key")
 _CONVOLVED = ("conv1d", "conv2d", "conv3d")
-
-
-def operation_name(function: Callable[..., Any]) -> str:
-    """Return the name of a torch function as the tape writes it.
-
-    Example:
-        >>> import torch
-        >>> operation_name(torch.Tensor.__rsub__), operation_name(torch.relu_)
-        ('rsub', 'relu')
-    """
-    name = getattr(function, "__name__", "unknown")
-    if name == "__get__":
-        return "view"  # properties that return tensors: x.T, x.mT, x.real
-    return name.strip("_") or "unknown"
-
-
-@lru_cache(maxsize=1024)
-def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
-    try:
-        return inspect.signature(function)
-    except (ValueError, TypeError):
-        return None
-
-
-@lru_cache(maxsize=1024)
-def _simple_names(function: Callable[..., Any]) -> dict[str, Any] | None:
-    """Return names and defaults in order, of a function without ``*`` in its signature."""
-    signature = _signature(function)
-    if signature is None:
-        return None
-    parameters = signature.parameters.values()
-    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    if any(parameter.kind is not plain for parameter in parameters):
-        return None
-    return {parameter.name: parameter.default for parameter in parameters}
-
-
-def _quickly_bound(
-    names: Mapping[str, Any] | None, args: Any, kwargs: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Return what ``bind`` and ``apply_defaults`` do, which take as long as a small layer does."""
-    if names is None or len(args) > len(names):
-        return None
-    given = dict(zip(names, args, strict=False))
-    if given.keys() & kwargs.keys() or not kwargs.keys() <= names.keys():
-        return None
-    given.update(kwargs)
-    bound = {name: given.get(name, default) for name, default in names.items()}
-    missing = any(value is inspect.Parameter.empty for value in bound.values())
-    return None if missing else bound
-
-
-def _bound(
-    function: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the arguments by name, in order; ``arg0``, ``arg1`` where names are unknown."""
-    quickly = _quickly_bound(_simple_names(function), args, kwargs)
-    if quickly is not None:
-        return quickly
-    signature = _signature(function)
-    if signature is not None:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError:
-            pass
-        else:
-            bound.apply_defaults()
-            return dict(bound.arguments)
-    names = POSITIONAL.get(name, ())
-    named = {}
-    for index, value in enumerate(args):
-        known = 0 < index <= len(names)
-        named[names[index - 1] if known else f"arg{index}"] = value
-    return {**named, **kwargs}
 
 
 def _tensors(value: Any) -> Iterable[Tensor]:
@@ -193,85 +101,6 @@ def _dtype(tensor: Tensor) -> str:
 @cache
 def _type_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-@dataclass
-class Draft:
-    """A tape whose statistics are still on the device.
-
-    Attributes:
-        step: Optimizer step.
-        operations: The operations without statistics.
-        outputs: Statistics of outputs by operation and name.
-        operands: Statistics of operands by operation and position, and by name, 0-d each.
-        normalizations: Batch moments by layer, ``[2]`` each, and the values per channel.
-        root: Index of the operation that backward started from.
-        root_requires_grad: Whether the tensor of backward takes part in backward.
-        training: Whether the module as a whole was in training mode.
-    """
-
-    step: int
-    operations: list[Operation] = field(default_factory=list)
-    outputs: Outputs = field(default_factory=Outputs)
-    operands: dict[tuple[int, int], dict[str, Tensor]] = field(default_factory=dict)
-    normalizations: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
-    root: int | None = None
-    root_requires_grad: bool = True
-    training: bool = True
-
-    def tensors(self) -> list[Tensor]:
-        """Return the statistics that are still on the device, in the order of ``tape``."""
-        operands = [value for row in self.operands.values() for value in row.values()]
-        return joined([*self.outputs.tensors(), *operands])
-
-    def tape(self, arrays: Sequence[NDArray[Any]]) -> Tape:
-        """Return the tape, given the values of ``tensors()`` on the host."""
-        values = iter(arrays[0].tolist() if arrays else ())
-        outputs = _applicable(self.outputs.read(values))
-        operands = _applicable(
-            {
-                key: completed({name: next(values) for name in names})
-                for key, names in self.operands.items()
-            }
-        )
-        told: dict[int, dict[int, Statistics]] = {}
-        for (index, position), statistics in operands.items():
-            told.setdefault(index, {})[position] = statistics
-        complete = [
-            _with_statistics(one, outputs.get(one.index), told.get(one.index))
-            for one in self.operations
-        ]
-        return Tape(self.step, tuple(complete), self.root, self.root_requires_grad, self.training)
-
-
-def _with_statistics(
-    made: Operation, output: Statistics | None, operands: Mapping[int, Statistics] | None
-) -> Operation:
-    """Return an operation with what was measured of its output and, by position, its operands."""
-    if output is None and operands is None:
-        return made
-    taken = made.operands
-    if operands is not None:
-        taken = tuple(
-            replace(operand, statistics=operands[position]) if position in operands else operand
-            for position, operand in enumerate(taken)
-        )
-    return replace(made, operands=taken, statistics=output or {})
-
-
-def _applicable(rows: Mapping[Key, Statistics]) -> dict[Key, Statistics]:
-    """Return the statistics by key; those that a tensor does not have (NaN) are left out."""
-    return {
-        key: {
-            name: value
-            for name, value in row.items()
-            if not math.isnan(value) or name in _MEANINGFUL_NAN
-        }
-        for key, row in rows.items()
-    }
-
-
-_MEANINGFUL_NAN = frozenset({"mean", "std", "minimum", "maximum"})
 
 
 class TapeRecorder(TorchFunctionMode):
@@ -396,7 +225,7 @@ class TapeRecorder(TorchFunctionMode):
     def _note_loss(
         self, func: Callable[..., Any], name: str, args: Any, kwargs: Mapping[str, Any]
     ) -> Noted:
-        noted = self._note(name, _bound(func, name, args, kwargs))
+        noted = self._note(name, bound_arguments(func, name, args, kwargs))
         if self._before_first_loss is not None:
             look, self._before_first_loss = self._before_first_loss, None
             look(self.draft)
@@ -419,7 +248,7 @@ class TapeRecorder(TorchFunctionMode):
         if noted is None:
             if len(self.draft.operations) >= LONGEST:
                 return
-            noted = self._note(name, _bound(func, name, args, kwargs))
+            noted = self._note(name, bound_arguments(func, name, args, kwargs))
         self._complete(*noted, result, made)
 
     def _note(self, name: str, named: Mapping[str, Any]) -> Noted:

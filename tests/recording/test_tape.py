@@ -20,7 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.recording import tape as tape_module
 from lightning_plateau.recording.batch import leaves
-from lightning_plateau.recording.tape import Draft, TapeRecorder
+from lightning_plateau.recording.draft import Draft
+from lightning_plateau.recording.tape import TapeRecorder
 
 IMAGES, LABELS, POINTS = torch.rand(6, 1, 8, 8), torch.arange(6) % 3, torch.rand(6, 4)
 
