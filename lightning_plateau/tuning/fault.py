@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.diagnosis import all_rules
 from lightning_plateau.tuning.space import Space
 
 FAULT, ENDED = "fault", "ended_by"
@@ -22,8 +24,15 @@ ENOUGH = 3
 """Trials that must die of one likely fault of data or code, none having been well."""
 
 
-def fatal(findings: Iterable[Finding]) -> Finding | None:
-    """Return the finding that ends a trial: the first cause that is an error and likely or certain.
+def fatal(findings: Iterable[Finding], suspected: Container[str] = ()) -> Finding | None:
+    """Return the finding that ends a trial: the first that is an error and likely or certain.
+
+    A symptom without its cause must have shown in the diagnosis before as well: a loss may rise for
+    a moment.
+
+    Args:
+        findings: What is wrong, the most probable cause first.
+        suspected: Codes of what was found the time before.
 
     Example:
         >>> at = Finding("LP406", "learning-rate-too-high", 40, Severity.ERROR, 0.9, "…")
@@ -33,9 +42,16 @@ def fatal(findings: Iterable[Finding]) -> Finding | None:
     """
     for finding in findings:
         sure = finding.certainty != "possible"
-        if finding.severity is Severity.ERROR and sure and not finding.explained_by:
+        if finding.severity is not Severity.ERROR or not sure or finding.explained_by:
+            continue
+        if finding.code not in _symptoms() or finding.code in suspected:
             return finding
     return None
+
+
+@cache
+def _symptoms() -> frozenset[str]:
+    return frozenset(rule.code for rule in all_rules() if rule.symptom)
 
 
 def described(finding: Finding) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from lightning_plateau.tuning.space import Space, Values
 from lightning_plateau.tuning.spaces import find_space, standard
 from lightning_plateau.tuning.storage import BEAT_S, open_storage
 from lightning_plateau.tuning.training import Trials
-from lightning_plateau.tuning.trial_callbacks import EVERY_N_STEPS
 from lightning_plateau.tuning.worker import SPACE, STOPPED, WIDENED, Plan, Worker, best_of
 
 Objective = Callable[[Trial, Values], float]
@@ -60,7 +59,7 @@ def tune(  # noqa: PLR0913 - settings by name, each with a default
     folder: str | Path = "plateau-tune",
     plots: bool = False,
     seed: int = 0,
-    every_n_steps: int = EVERY_N_STEPS,
+    every_n_steps: int | None = None,
     beat_s: int = BEAT_S,
     progress_bar: bool = True,
 ) -> Tuning:
@@ -100,7 +99,8 @@ def tune(  # noqa: PLR0913 - settings by name, each with a default
         folder: Folder for ``best.yaml``, plots and the database.
         plots: Whether to draw history, importances and parallel coordinates.
         seed: Seed of the sampler and of every trial.
-        every_n_steps: Optimizer steps between diagnoses.
+        every_n_steps: Optimizer steps between diagnoses; by default an eighth of a trial, and 50 at
+            most.
         beat_s: Seconds between two signs of life of a worker; one that misses three is taken for
             dead, and its trial is made again.
         progress_bar: Whether to show how far the study is.

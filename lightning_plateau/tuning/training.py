@@ -40,7 +40,7 @@ class Trials:
         blueprint: What is trained.
         monitor: Name of the score; None for the loss of the validation.
         watched: Whether the diagnosis watches each trial.
-        every_n_steps: Optimizer steps between diagnoses.
+        every_n_steps: Optimizer steps between diagnoses; None for an eighth of the trial.
         seed: Seed of every trial, so that trials differ by their values alone.
         reopen: Returns the trial of a number in another process.
     """
@@ -48,7 +48,7 @@ class Trials:
     blueprint: Blueprint
     monitor: str | None = None
     watched: bool = True
-    every_n_steps: int = 20
+    every_n_steps: int | None = None
     seed: int = 0
     reopen: Callable[[int], Trial] | None = None
 

@@ -16,23 +16,37 @@ from lightning_plateau.recording.validation import loss_name
 from lightning_plateau.tuning.fault import ENDED, FAULT, described, fatal
 from lightning_plateau.tuning.pruner import PlateauPruner
 
-EVERY_N_STEPS = 20
+LOOKS, FEWEST_STEPS, MOST_STEPS = 8, 10, 50
+"""Diagnoses of a short trial, and the steps between two of them: fewest and most."""
 SCORE = "score"
 FINDINGS = "findings"
 Opener = Callable[[], Trial]
 
 
 class TrialWatch(PlateauCallback):
-    """Watches a trial as ``PlateauCallback(policy="observe")`` does, and writes no files."""
+    """Watches a trial as ``PlateauCallback(policy="observe")`` does, and writes no files.
 
-    def __init__(self, every_n_steps: int = EVERY_N_STEPS) -> None:
+    Args:
+        every_n_steps: Optimizer steps between diagnoses; None for an eighth of the trial, and 50
+            at most.
+    """
+
+    def __init__(self, every_n_steps: int | None = None) -> None:
         super().__init__(
             policy="observe",
-            every_n_steps=every_n_steps,
+            every_n_steps=MOST_STEPS if every_n_steps is None else every_n_steps,
             experiments="never",
             quiet=True,
             log=False,
         )
+        self._adapts = every_n_steps is None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at a short trial more often than at a long one: its end is near."""
+        planned = trainer.estimated_stepping_batches
+        if self._adapts and math.isfinite(planned) and planned > 0:
+            self._every_n_steps = min(MOST_STEPS, max(FEWEST_STEPS, int(planned) // LOOKS))
+        super().on_train_start(trainer, pl_module)
 
     def _open_folder(self, trainer: Trainer) -> None:
         """Open none: a search of a thousand trials would write a thousand reports."""
@@ -65,6 +79,7 @@ class TrialReport(Callback):
         self._validations = 0
         self._seen: object = None
         self._fault = ""
+        self._suspected: frozenset[str] = frozenset()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
@@ -73,7 +88,8 @@ class TrialReport(Callback):
         if self._watch is None or self._watch.history is self._seen:
             return
         self._seen = self._watch.history
-        found = fatal(self._watch.findings)
+        found = fatal(self._watch.findings, self._suspected)
+        self._suspected = frozenset(one.code for one in self._watch.findings)
         code = "" if found is None else found.code
         if code == self._fault == "":
             return
@@ -160,7 +176,7 @@ def _frozen(trial: Trial) -> FrozenTrial:
 
 
 def trial_callbacks(
-    trial: Trial, monitor: str | None = None, *, every_n_steps: int = EVERY_N_STEPS
+    trial: Trial, monitor: str | None = None, *, every_n_steps: int | None = None
 ) -> list[Callback]:
     """Return the callbacks that end a trial of your own objective when it is sick.
 
@@ -169,7 +185,8 @@ def trial_callbacks(
     Args:
         trial: The trial.
         monitor: Name of the logged metric to report; by default the loss of the validation.
-        every_n_steps: Optimizer steps between diagnoses.
+        every_n_steps: Optimizer steps between diagnoses; None for an eighth of the trial, and 50
+            at most.
     """
     watch = TrialWatch(every_n_steps)
     return [watch, TrialReport(trial, monitor, watch)]

@@ -49,6 +49,11 @@ def test_an_error_that_is_likely_and_stands_first_ends_a_trial(finding, ends) ->
     assert (fatal([found(confidence=0.3), finding]) is finding) is ends
 
 
+def test_a_symptom_alone_must_show_twice() -> None:
+    assert fatal([found("LP402")]) is None
+    assert fatal([found("LP402")], {"LP402"}) is not None
+
+
 def test_faults_of_the_code_are_rules() -> None:
     assert {rule.code for rule in catalogue()} >= OF_THE_CODE
 
