@@ -60,7 +60,7 @@ class AugmentBatch(Remedy):
         """Return why the images cannot or must not be changed; None where they may."""
         tape = run.history.last_tape
         if tape is None:
-            return "the forward pass was not taped, so that the input is not known"
+            return f"{run.untaped}, so that the input is not known"
         if VALIDATION_LOSS not in run.history:
             return "there is no validation to judge it by"
         if not _entrance(run, tape):

@@ -67,7 +67,7 @@ class Dropout(Remedy):
     def obstacle(self, run: Any) -> str | None:
         """Return why nothing can be dropped out; None where something can."""
         if run.history.last_tape is None:
-            return "the forward pass was not taped, so that the layers are not known"
+            return f"{run.untaped}, so that the layers are not known"
         if VALIDATION_LOSS not in run.history:
             return "there is no validation to judge it by"
         rates = _rates(run.module)

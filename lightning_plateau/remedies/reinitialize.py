@@ -77,7 +77,7 @@ class Reinitialize(Remedy):
         if reason is not None:
             return str(reason)
         if run.history.last_tape is None:
-            return "the forward pass was not taped, so that the layers are not known"
+            return f"{run.untaped}, so that the layers are not known"
         chosen = self._chosen(run)
         names = [*(stage.weight for stage in chosen), *_recurrent(run, all_layers=self._all(run))]
         if not names:

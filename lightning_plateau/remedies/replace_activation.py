@@ -89,7 +89,7 @@ class ReplaceActivation(Remedy):
             return str(reason)
         tape = run.history.last_tape
         if tape is None:
-            return "the forward pass was not taped, so that the activations are not known"
+            return f"{run.untaped}, so that the activations are not known"
         if not self._sites(run, tape):
             return "no hidden activation is a module of its own without parameters"
         if not run.worthless:

@@ -69,7 +69,7 @@ class StandardizeInput(Remedy):
         if reason is not None:
             return str(reason)
         if run.history.last_tape is None:
-            return "the forward pass was not taped, so that the first layer is not known"
+            return f"{run.untaped}, so that the first layer is not known"
         if not run.worthless:
             return "the network has learned from its inputs as they are"
         if run.batch is not None and not _found(run):

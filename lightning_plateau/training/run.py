@@ -173,6 +173,17 @@ class Run:
             return True
         return float(np.nanmedian(latest)) > untrained - LEARNED * abs(untrained)
 
+    @property
+    def untaped(self) -> str:
+        """Why there is no tape of the forward pass, in words."""
+        parts = self.module.modules()
+        # A hook on such a part is never called, and a part of it that is replaced is never seen.
+        compiled = any(
+            "_orig_mod" in p._modules or p._compiled_call_impl is not None for p in parts
+        )
+        why = " because a part of the module is compiled" * compiled
+        return f"the forward pass was not taped{why}"
+
     def refresh(self, history: History) -> None:
         """Take what was recorded since, and let an adaptive limit of clipping follow it."""
         self.history = history
