@@ -536,6 +536,8 @@ class PlateauCallback(Callback):
         asked = may_ask and watch.inquiry.consider(self._history, self._current)
         if not asked:  # what is measured next may change what is to be treated
             treatment.consider(self._history, self._current)
+            verdict, treatment.verdict = treatment.verdict, None
+            self._tell(self._ledger.add(() if verdict is None else (verdict,)))
         self._show_state(bar_state(self._current, treatment.trial))
 
     def _show_state(self, text: str) -> None:

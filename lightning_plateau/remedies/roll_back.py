@@ -52,7 +52,7 @@ class RollBack(Remedy):
     name: ClassVar[str] = "roll-back"
     safety: ClassVar[Safety] = Safety.UNSAFE
     keeps_state: ClassVar[bool] = True
-    levels: ClassVar = ({"factor": 0.5}, {"factor": 0.1}, {"factor": 0.01, "to": "initial"})
+    levels: ClassVar = ({"factor": 0.5}, {"factor": 0.1}, {"factor": 0.01})
 
     factor: float = 0.5
     to: Literal["last", "initial"] = "last"

@@ -69,10 +69,16 @@ class Treatment:
         policy: What may be done.
         journal: Where it is written down.
         announce: Says a record as it happens.
+
+    Attributes:
+        episode_step: Optimizer step of the last treatment.
+        verdict: Why the training was stopped, if a fault came back whatever was done; the caller
+            tells it.
     """
 
     def __init__(self, run: Run, policy: Policy, journal: Journal, announce: Announce) -> None:
         self.episode_step = 0
+        self.verdict: Finding | None = None
         self._run = run
         self._policy = policy
         self._journal = journal
@@ -416,6 +422,7 @@ class Treatment:
         )
         self._record(trial.intervention)
         if remedy.final:
+            self.verdict = start_over(finding, self._journal, self.step)
             return
         self._trial = trial
         self.episode_step = self.step
@@ -523,6 +530,32 @@ def snapshot_every(module: nn.Module, planned_steps: int | None) -> int:
     if planned_steps is None or sum(p.numel() for p in module.parameters()) > SMALL:
         return usual
     return min(usual, max(LEAST_STEPS, planned_steps // SNAPSHOTS))
+
+
+def start_over(finding: Finding, journal: Journal, step: int) -> Finding | None:
+    """Return the verdict on a training whose fault came back; None where nothing was kept in vain.
+
+    Args:
+        finding: What came back.
+        journal: What was done.
+        step: Optimizer step.
+    """
+    kept = [o for o in journal.outcomes if o.code == finding.code and o.verdict is Verdict.KEPT]
+    if not kept:
+        return None
+    made = {one.number: one.step for one in journal.interventions}
+    tried = ", ".join(f"{o.remedy} at step {made.get(o.number, o.step)}" for o in kept)
+    return Finding(
+        "LP910",
+        "start-over",
+        step,
+        Severity.WARNING,
+        1.0,
+        f"{finding.code} {finding.name} came back after each of {len(kept)} remedies: {tried}",
+        why="more of the same will not help",
+        fix="look at what happens in the training at these steps, before it is begun again",
+        explains=(finding.code,),
+    )
 
 
 def first_weights_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
