@@ -156,6 +156,10 @@ class PlateauCallback(Callback):
         self._history = History()
         self._current: tuple[Finding, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process can be started with: all but the training under way."""
+        return {**vars(self), "_watch": None, "_feed": None}
+
     # -- what users read ------------------------------------------------------------------------
 
     @property
@@ -323,7 +327,9 @@ class PlateauCallback(Callback):
         note = Note(watch.recorder.clock, described(result))
         self.journal.append(note)
         self._say(note)
-        if result.failure:
+        if watch.inquiry.obstacle is not None:
+            self._unsupported(f"no experiment can be made: {watch.inquiry.obstacle}")
+        elif result.failure:
             self._unsupported(f"the experiment {result.name} failed: {result.failure}")
 
     @harmless

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -456,6 +457,15 @@ def test_checkpoints_load_without_the_callback(tmp_path: Path) -> None:
     assert "PlateauCallback" in state["callbacks"]
     Softmaxed.load_from_checkpoint(tmp_path / "last.ckpt")
     trainer(max_epochs=2).fit(Softmaxed(), loader(), ckpt_path=tmp_path / "last.ckpt")
+
+
+def test_can_be_sent_to_other_processes_before_and_after_a_training(tmp_path: Path) -> None:
+    callback = watched(tmp_path, Softmaxed())
+    sent = pickle.loads(pickle.dumps(callback))
+    assert sent.findings == callback.findings
+    assert len(sent.journal) == len(callback.journal)
+    trainer(sent).fit(Digits(), loader())
+    assert codes(sent) == []
 
 
 # -- from a configuration file --------------------------------------------------------------------

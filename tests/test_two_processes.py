@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,9 @@ import pytest
 import torch
 
 from lightning_plateau import PlateauCallback
+from lightning_plateau.framework import Callback
 from tests.digits import Digits, loader, trainer
+from tests.trainings import Regressor, batches, fit
 
 
 class Saving(PlateauCallback):
@@ -57,12 +62,24 @@ class Dying(Digits):
         return super().training_step(batch, batch_idx)
 
 
-def ranks(module: Digits, folder: Path, **settings: Any) -> list[Any]:
-    own = Saving(dirpath=str(folder), every_n_steps=10, quiet=True, log=False, **settings)
+def ranks(module: Digits, folder: Path, *more: Any, devices: int = 2, **own: Any) -> list[Any]:
+    """Train on several ranks; return what each has found, and how it ended."""
+    callback = Saving(dirpath=str(folder), every_n_steps=10, quiet=True, log=False, **own)
     torch.manual_seed(1)
-    fit = trainer(own, strategy="ddp_fork", devices=2, max_epochs=2)
-    fit.fit(module, loader(640, 16))
-    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+    training = trainer(callback, *more, strategy="ddp_fork", devices=devices, max_epochs=2)
+    training.fit(module, loader(320 * devices, 16))
+    return [torch.load(folder / f"{rank}.pt") for rank in range(devices)]
+
+
+def assert_alike(ends: list[Any]) -> None:
+    """Every rank came to the same findings, and to the same weights, which are finite."""
+    disabled, found, weights = ends[0]
+    assert not disabled
+    assert "LP901" not in dict(found)
+    for other in ends[1:]:
+        assert other[:2] == ends[0][:2]
+        pairs = zip(weights, other[2], strict=True)
+        assert all(torch.equal(a, b) and a.isfinite().all() for a, b in pairs)
 
 
 @pytest.mark.distributed
@@ -80,13 +97,79 @@ def test_a_replica_that_was_changed_by_hand(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("module", [Digits, Broken, Stuck])
 def test_equal_replicas_stay_so(module: Any, tmp_path: Path) -> None:
-    first, second = ranks(module(), tmp_path, policy="auto")
-    assert first[:2] == second[:2]
-    assert not first[0]
-    assert "LP901" not in dict(first[1])
-    assert all(
-        torch.equal(a, b) and a.isfinite().all() for a, b in zip(first[2], second[2], strict=True)
+    assert_alike(ranks(module(), tmp_path, policy="auto"))
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [Broken, Stuck])
+def test_four_ranks(module: Any, tmp_path: Path) -> None:
+    assert_alike(ranks(module(), tmp_path, devices=4, policy="auto"))
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_spawned_ranks(tmp_path: Path) -> None:
+    callback = Saving(dirpath=str(tmp_path), every_n_steps=10, quiet=True)
+    fit(Regressor(), batches(40), callback, strategy="ddp_spawn", devices=2)
+    assert_alike([torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)])
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_ranks_that_are_started_as_scripts(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import torch\n"
+        "from tests.digits import Digits, loader, trainer\n"
+        "from tests.test_two_processes import Saving\n"
+        f"own = Saving(dirpath={str(tmp_path)!r}, every_n_steps=10, quiet=True)\n"
+        "torch.manual_seed(1)\n"
+        "fit = trainer(own, strategy='ddp', devices=2, max_epochs=2)\n"
+        "fit.fit(Digits(), loader(640, 16))\n"
     )
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-W", "ignore", str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert_alike([torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)])
+
+
+class Counting(Callback):
+    """Counts what the library asks of the other ranks, and writes it down."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sent: list[str] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        for name in ("reduce", "broadcast"):
+            setattr(trainer.strategy, name, self._counted(name, getattr(trainer.strategy, name)))
+
+    def _counted(self, name: str, send: Any) -> Any:
+        def counted(*arguments: Any, **settings: Any) -> Any:
+            if "lightning_plateau" in sys._getframe(1).f_globals["__name__"]:
+                self.sent.append(name)
+            return send(*arguments, **settings)
+
+        return counted
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        torch.save(self.sent, self.folder / f"sent{trainer.global_rank}.pt")
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_an_ordinary_drain_asks_the_other_ranks_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_plateau.callback.Cadence.due", lambda *_, **__: False)
+    ends = ranks(Digits(), tmp_path, Counting(tmp_path), policy="observe")
+    assert ends[0][:2] == ends[1][:2]
+    sent = torch.load(tmp_path / "sent0.pt")
+    # 40 steps are four drains; the replicas are compared at the first, and all diagnose there.
+    assert sent == ["reduce"] + ["reduce"] * 2 + ["reduce", "broadcast"] + ["reduce"] * 4
 
 
 @pytest.mark.distributed

@@ -170,6 +170,11 @@ class History(Derivable):
     def __post_init__(self) -> None:
         object.__setattr__(self, "series", MappingProxyType(dict(self.series)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Processes are started with a copy of the callback; a read-only view has none.
+        facts = self.profile, self.tapes, self.step, self.epoch_ends, self.finished
+        return History, (dict(self.series), *facts)
+
     def __getitem__(self, signal: Signal) -> Series:
         found = self.series.get(signal.tag)
         if found is not None:

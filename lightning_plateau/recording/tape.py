@@ -133,6 +133,7 @@ class TapeRecorder(TorchFunctionMode):
         super().__init__()
         self.draft = Draft(step, training=module.training)
         self._before_first_loss = before_first_loss
+        self._module = module
         self._origin = Origins()
         self._convolved: set[int] = set()
         self._layers: list[str] = []
@@ -272,8 +273,19 @@ class TapeRecorder(TorchFunctionMode):
 
     def _operand(self, tensor: Tensor) -> Operand:
         origin = self._origin.get(tensor)
-        known = origin if origin is not None else Operand("stray" if _stray(tensor) else "other")
+        known = origin or (self._place_of(tensor) if _stray(tensor) else Operand("other"))
         return Operand(known.source, known.index, known.name, tuple(tensor.shape), _dtype(tensor))
+
+    def _place_of(self, parameter: Tensor) -> Operand:
+        """Look for a parameter anew: sharded ones are replaced for the forward pass by whole ones.
+
+        What is found, or not found, is kept: it is looked for once.
+        """
+        names = (name for name, one in self._module.named_parameters() if one is parameter)
+        name = next(names, None)
+        place = Operand("stray") if name is None else Operand("parameter", name=name)
+        self._origin.set(parameter, place)
+        return place
 
     def _complete(self, index: int, taken: Tensor | None, result: Any, made: Tensor) -> None:
         """Add what the call made; ``taken`` is its first tensor."""

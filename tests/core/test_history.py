@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,14 @@ def test_first_and_last_tape() -> None:
     assert (History().first_tape, History().last_tape) == (None, None)
     run = history(tapes=[Tape(0), Tape(50)])
     assert (run.first_tape, run.last_tape) == (Tape(0), Tape(50))
+
+
+def test_is_sent_to_other_processes() -> None:
+    run = history(loss=[1.0, 2.0], tapes=[Tape(0)])
+    sent = pickle.loads(pickle.dumps(run))
+    assert list(sent) == list(run)
+    assert (sent.step, sent.profile, sent.tapes) == (run.step, run.profile, run.tapes)
+    assert sent[LOSS].values.tolist() == [1.0, 2.0]
 
 
 # -- on disk --------------------------------------------------------------------------------------
