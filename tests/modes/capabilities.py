@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightning_plateau import PlateauCallback
 from lightning_plateau.core import signal
+from lightning_plateau.core.history import History
 from lightning_plateau.experiments.budget import Budget
 from lightning_plateau.experiments.experiment import Bench, conduct
 from lightning_plateau.experiments.overfit_one_batch import OverfitOneBatch
@@ -210,6 +211,7 @@ def roll_back(mode: Mode, folder: Path) -> str:
             assert run.snapshots.keep(run)
             kept.extend(weights)
         if step == AT + 1:
+            run.refresh(History())  # whether it is worth it is not the question here
             remedy = RollBack(factor=1.0)
             said.append(remedy.obstacle(run))
             if said == [None]:

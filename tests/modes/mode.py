@@ -65,6 +65,15 @@ def find_learning_rate(trainer: Any, module: Any, loader: Any) -> None:
     tuner.lr_find(module, loader, num_training=5, min_lr=1e-3, max_lr=1e-1)
 
 
+def find_batch_size(trainer: Any, module: Any, loader: Any) -> None:
+    """Try larger batches, and go back to the size that the other cells are compared with."""
+    module.batch_size = programs.SIZE
+    module.train_dataloader = module.val_dataloader = lambda: batches(loader.dataset)
+    tuner = lightning("tuner", "Tuner")(trainer)
+    tuner.scale_batch_size(module, steps_per_trial=2, max_trials=2, init_val=programs.SIZE)
+    del module.train_dataloader, module.val_dataloader
+
+
 def plain(**settings: Any) -> Callable[[], Mapping[str, Any]]:
     return partial(dict, settings)
 
@@ -149,4 +158,5 @@ MODES = (
     Mode("fast_dev_run", settings=plain(fast_dev_run=6)),
     Mode("barebones", settings=plain(**BAREBONES)),
     Mode("Tuner.lr_find before fit", before=find_learning_rate),
+    Mode("Tuner.scale_batch_size before fit", before=find_batch_size),
 )

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lightning_plateau.framework import PACKAGE
 from tests.modes.capabilities import ASKED
 from tests.modes.mode import CAPABILITIES, MODES, Mode
 from tests.modes.page import PAGE, page
+
+callbacks = importlib.import_module(f"{PACKAGE}.callbacks")
+
+
+def missing(mode: Mode) -> list[pytest.MarkDecorator]:
+    """Skip what the Lightning in use does not have yet."""
+    known = not mode.name.startswith("WeightAveraging") or hasattr(callbacks, "WeightAveraging")
+    return [] if known else [pytest.mark.skip("this Lightning has no WeightAveraging")]
+
 
 CELLS = [
     pytest.param(
         mode,
         capability,
         id=f"{mode.name}-{capability}",
-        marks=[pytest.mark.slow] if mode.slow else [],
+        marks=[*([pytest.mark.slow] if mode.slow else []), *missing(mode)],
     )
     for mode in MODES
     for capability in CAPABILITIES

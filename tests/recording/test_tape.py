@@ -562,3 +562,22 @@ def test_unusual_forward_passes_are_taped_without_harm(name: str) -> None:
     tape = record(LINEAR, step)
     assert torch.equal(step(), expected)
     assert any(operation.name == "linear" for operation in tape)
+
+
+def test_a_parameter_that_is_put_in_place_of_another_for_the_forward_pass_keeps_its_name() -> None:
+    """So do sharded ones: the module holds a shard, and computes with the whole."""
+    net = nn.Sequential(nn.Linear(4, 3))
+    shard, whole = net[0].weight, nn.Parameter(torch.randn(3, 4))
+
+    def step() -> Tensor:
+        net[0].weight = whole
+        loss = F.mse_loss(net(POINTS), torch.zeros(6, 3))
+        net[0].weight = shard
+        return loss
+
+    tape = record(net, step)
+    first = next(operation for operation in tape if operation.name == "linear")
+    assert [(o.source, o.name) for o in first.operands[1:]] == [
+        ("parameter", "0.weight"),
+        ("parameter", "0.bias"),
+    ]
