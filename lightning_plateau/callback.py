@@ -643,8 +643,9 @@ class PlateauCallback(Callback):
 
     def _conclude(self) -> None:
         folder = self._folder
+        told = None if folder is None else folder.failure
         artefacts = [] if folder is None else folder.save(self._history)
-        if folder is not None and folder.failure is not None:
+        if folder is not None and folder.failure is not told:
             self._unsupported(f"the history cannot be written: {folder.failure}")
         if artefacts and folder is not None and html.available():
             seen = (self._current, self.journal, self._history)
