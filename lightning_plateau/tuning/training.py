@@ -20,7 +20,13 @@ from lightning_plateau.tuning import ranks
 from lightning_plateau.tuning.blueprint import Blueprint
 from lightning_plateau.tuning.fault import ENDED
 from lightning_plateau.tuning.space import Space, Values
-from lightning_plateau.tuning.trial_callbacks import Opener, TrialReport, TrialWatch, score_of
+from lightning_plateau.tuning.trial_callbacks import (
+    Opener,
+    TrialReport,
+    TrialWatch,
+    latest,
+    score_of,
+)
 
 NOT_FINITE = "a score that is not finite"
 SILENT = {
@@ -60,7 +66,7 @@ class Trials:
         """
         values = ranks.agreed({"values": space.suggest(trial)})["values"]
         score = self._train(values, trial)
-        ended = trial.user_attrs.get(ENDED)
+        ended = latest(trial).user_attrs.get(ENDED)
         if ended:
             raise optuna.TrialPruned(str(ended))
         if not math.isfinite(score):

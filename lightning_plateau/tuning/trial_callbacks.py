@@ -134,7 +134,7 @@ class TrialReport(Callback):
             return str(trial.user_attrs.get(ENDED) or "")
         fault = trial.user_attrs.get(FAULT)
         pruner = trial.study.pruner
-        sick = isinstance(pruner, PlateauPruner) and pruner.condemns(trial.study, _frozen(trial))
+        sick = isinstance(pruner, PlateauPruner) and pruner.condemns(trial.study, latest(trial))
         reason = fault["code"] if sick and fault else "pruner"
         trial.set_user_attr(ENDED, reason)
         trial.set_user_attr("steps", trainer.global_step)
@@ -171,7 +171,8 @@ def score_of(trainer: Trainer, monitor: str | None) -> float:
     return float(logged[name])
 
 
-def _frozen(trial: Trial) -> FrozenTrial:
+def latest(trial: Trial) -> FrozenTrial:
+    """Return the trial as its storage knows it, which other processes may have written to."""
     return trial.storage.get_trial(trial._trial_id)
 
 

@@ -252,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = report(found)
     print(text)
     if asked.write_docs:
-        write(PAGE, text)
+        write(text, PAGE)
     return 0
 
 
