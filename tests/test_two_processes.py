@@ -177,3 +177,49 @@ def test_an_ordinary_drain_asks_the_other_ranks_once(
 def test_a_rank_that_dies_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"only here|closed by peer"):
         ranks(Dying(), tmp_path, policy="auto")
+
+
+SHARDED = """
+import sys
+import torch
+from torch.distributed.fsdp import fully_shard
+from lightning_plateau.core import signal
+from lightning_plateau.framework import PACKAGE
+from tests.digits import Digits, loader, trainer
+from tests.test_two_processes import Saving
+
+class Sharded(Digits):
+    def configure_model(self):
+        mesh = self.device_mesh["data_parallel"]
+        for part in (self.net[0], self.net[6], self):
+            fully_shard(part, mesh=mesh)
+
+class Own(Saving):
+    def on_train_end(self, trainer, pl_module):
+        super(Saving, self).on_train_end(trainer, pl_module)
+        said = self.disabled, [(f.code, f.message) for f in self.findings]
+        norms = self.history[signal.GRADIENT_NORM].values.tolist()
+        torch.save((*said, norms), f"{self._dirpath}/{trainer.global_rank}.pt")
+
+strategies = __import__(f"{PACKAGE}.strategies", fromlist=["ModelParallelStrategy"])
+strategy = strategies.ModelParallelStrategy(2, 1, process_group_backend="gloo")
+own = Own(dirpath=sys.argv[1], every_n_steps=5, quiet=True, policy="auto", check=True)
+trainer(own, strategy=strategy, devices=2, max_epochs=2).fit(Sharded(), loader(320, 16))
+"""
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_sharded_parameters_are_watched_and_experiments_refused_once(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SHARDED)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    (disabled, found, norms), second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert not disabled
+    assert [code for code, _ in found] == ["LP903"]
+    assert "spread over the ranks" in found[0][1]
+    assert (disabled, found, norms) == second
+    assert len(norms) == 20
