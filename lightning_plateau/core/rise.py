@@ -15,6 +15,8 @@ from lightning_plateau.core.statistics import block_medians
 from lightning_plateau.core.trend import finite_values, trend, value_noise
 
 BLOCKS = 10
+FEWEST_IN_BLOCK = 5
+"""Losses to a level: those of fewer are at the mercy of a hard batch or two."""
 LEAST_RISE = 0.1
 """Share of a loss by which it must rise for the rise to be of any account."""
 LATEST, LAST = 20, 5
@@ -75,10 +77,10 @@ def rise(history: History) -> Rise:
     values = finite_values(series)
     if len(values) < 3:
         return NO_RISE
-    levels = block_medians(values, min(BLOCKS, len(values)))
+    levels = block_medians(values, min(BLOCKS, len(values) // _in_block(len(values))))
     best = int(np.argmin(levels[:-1]))
     after = values[best * len(values) // len(levels) :]
-    tenth = max(1, len(values) // BLOCKS)
+    tenth = max(1, len(values) // len(levels))
     step_noise = value_noise(values[: max(3, len(values) - len(after))])
     error = 1.77 * step_noise / tenth**0.5
     lowest, start = float(levels[best]), float(values[0])
@@ -148,6 +150,11 @@ def chance_rise(history: History, step: int, rows: int = LATEST) -> float:
     error = 1.77 * value_noise(finite_values(before)) / rows**0.5
     level = float(np.median(before.tail(LATEST).values)) if len(before) else math.nan
     return max(4.0 * float(error), LEAST_RISE * abs(level))
+
+
+def _in_block(rows: int) -> int:
+    """Return how many losses make a level at least; a few steps have no levels to speak of."""
+    return FEWEST_IN_BLOCK if rows >= 4 * FEWEST_IN_BLOCK else 1
 
 
 def _explosion(steps: Steps, values: Floats) -> int | None:

@@ -23,7 +23,9 @@ class BatchTooSmallForBatchNorm(Rule):
     What it detects:
         A batch-norm layer in training mode whose mean and variance rest on fewer than 8 values a
         channel, or, where each sample has many values (pixels), on fewer than 4 samples. What
-        counts is the batch of one device: accumulating gradients does not help.
+        counts is the batch of one device: accumulating gradients does not help. Or an epoch ends in
+        a batch of a single sample, which a layer with one value a sample cannot normalize: torch
+        raises there.
 
     Why it matters:
         Each sample is normalized by the noise of the few beside it. With two values a channel the
@@ -79,6 +81,9 @@ class BatchTooSmallForBatchNorm(Rule):
         }
         if not usual:
             return None
+        left = self._left_over(history, usual)
+        if left is not None:
+            return left
         layer = min(usual, key=lambda label: usual[label])
         values, samples = usual[layer], _samples(history, usual[layer])
         confidence = self._confidence(values, samples)
@@ -95,6 +100,27 @@ class BatchTooSmallForBatchNorm(Rule):
             fix="use batches of 16 or more a device, nn.GroupNorm or nn.LayerNorm in its place, or "
             "keep the statistics of a pretrained network: layer.eval()",
             where=layer,
+        )
+
+    def _left_over(self, history: History, usual: dict[str, float]) -> Finding | None:
+        """Return the fault where the last batch of each epoch holds one sample of one value."""
+        size, batches = history.profile.dataset_size, history.profile.batches_per_epoch
+        sizes = finite(history[BATCH_SIZE].values)
+        batch = float(np.median(sizes)) if len(sizes) else 0.0
+        flat = [layer for layer, values in usual.items() if values == batch]
+        if not size or not batches or batch < 2 or history.profile.world_size > 1 or not flat:
+            return None
+        if size != (batches - 1) * batch + 1:
+            return None
+        return self.finding(
+            history,
+            1.0,
+            f"the last batch of each epoch holds 1 of the {size} samples (batches of {batch:.0f}): "
+            f"{flat[0]} cannot normalize one value, and raises",
+            evidence=(Evidence("samples of the last batch", 1.0, 2.0, flat[0]),),
+            fix="DataLoader(..., drop_last=True), or another batch size",
+            where=flat[0],
+            step=0,
         )
 
     def _confidence(self, values: float, samples: float) -> float:

@@ -91,7 +91,9 @@ class NonFiniteGradients(Rule):
             where=names[-1] if names else "",
             step=step,
         )
-        led = (*self.explains, *broke.explained_by("gradients"))
+        # Parameters that broke first broke the gradients, not the other way round.
+        static = (code for code in self.explains if code != "LP203" or broke.origin != "parameters")
+        led = (*static, *broke.explained_by("gradients"))
         return replace(finding, explains=tuple(dict.fromkeys(led)))
 
 

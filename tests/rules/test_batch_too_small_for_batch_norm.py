@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lightning_plateau.core.history import History
+from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import BATCH_SIZE, NORMALIZATION_VALUES, Signal
 from lightning_plateau.core.tape import Operation, Tape
 from lightning_plateau.rules.batch_too_small_for_batch_norm import BatchTooSmallForBatchNorm
@@ -43,3 +45,21 @@ def test_silent(healthy: History) -> None:
 def test_one_small_last_batch_is_not_the_usual_one() -> None:
     signals = {NORMALIZATION_VALUES: {"bn": [32.0, 32.0, 2.0]}}
     assert RULE.check(history(signals)) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "values", "told"),
+    [(97, 32, True), (96, 32, False), (98, 32, False), (97, 32 * 49, False)],
+)
+def test_a_last_batch_of_one_sample(size: int, values: float, told: bool) -> None:
+    profile = Profile(dataset_size=size, batches_per_epoch=-(-size // 32))
+    found = RULE.check(replace(run(values, 32), profile=profile))
+    assert (found is not None) is told
+    if found is not None:
+        assert found.certain
+        assert "1 of the 97 samples" in found.message
+
+
+def test_a_last_batch_that_is_dropped_is_none() -> None:
+    profile = Profile(dataset_size=97, batches_per_epoch=3)
+    assert RULE.check(replace(run(32, 32), profile=profile)) is None

@@ -94,3 +94,11 @@ def test_a_loss_may_rise_with_targets_that_move(target: str, said: bool) -> None
     assert (RULE.check(history(loss=losses, tapes=[tape])) is not None) is said
     exploded = curve(DIVERGING["a leap, and there it stays"], 300) * np.linspace(1, 20, 300)
     assert RULE.check(history(loss=exploded, tapes=[tape])) is not None
+
+
+def test_two_hard_batches_early_are_no_divergence() -> None:
+    losses = np.geomspace(0.8, 0.08, 24)
+    losses[-2:] = 0.3, 0.35
+    assert RULE.check(history(loss=losses)) is None
+    losses[-6:] = 0.4
+    assert RULE.check(history(loss=losses)) is not None

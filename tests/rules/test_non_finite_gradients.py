@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_plateau.core.profile import Profile
-from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS_SCALE
+from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS_SCALE, PARAMETER_NORMS
 from lightning_plateau.rules.non_finite_gradients import NonFiniteGradients
 from lightning_plateau.testing import history
 
@@ -67,3 +67,11 @@ def test_a_scaler_that_never_finds_its_scale() -> None:
     finding = NonFiniteGradients().check(history(series, loss=[1.0] * 4))
     assert finding is not None
     assert finding.step == 1
+
+
+@pytest.mark.parametrize(("weights", "leads"), [([NAN, NAN], False), ([1.0, NAN], True)])
+def test_parameters_that_broke_first_are_no_consequence(weights: list[float], leads: bool) -> None:
+    series = {GRADIENT_NORM: [1.0, NAN], PARAMETER_NORMS: {"w": weights}}
+    finding = NonFiniteGradients().check(history(series, loss=[1.0, NAN]))
+    assert finding is not None
+    assert ("LP203" in finding.explains) is leads
