@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_plateau.targets import CONFIGURATIONS, load, plain_settings, read_configuration
-
 if TYPE_CHECKING:
     from lightning_plateau.tuning import Tuning
 
@@ -211,6 +209,8 @@ def run(arguments: argparse.Namespace, *, progress_bar: bool) -> Tuning:
 
 def _target(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any], dict[str, Any]]:
     """Return what makes module and data, settings of the Trainer, and what every trial has."""
+    from lightning_plateau.targets import CONFIGURATIONS, load, plain_settings, read_configuration
+
     data = None if arguments.data is None else load(arguments.data)
     if not arguments.module.endswith(CONFIGURATIONS):
         return load(arguments.module), data, {}, {}
@@ -230,6 +230,8 @@ def _target(arguments: argparse.Namespace) -> tuple[Any, Any, dict[str, Any], di
 
 
 def _named(settings: Mapping[str, Any]) -> Any:
+    from lightning_plateau.targets import load
+
     return load(":".join(str(settings["class_path"]).rsplit(".", 1)))
 
 

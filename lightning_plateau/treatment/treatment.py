@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import filterfalse
 from typing import Any
 
 import numpy as np
@@ -527,9 +528,14 @@ def snapshot_every(module: nn.Module, planned_steps: int | None) -> int:
         [20, 100, 500, 500]
     """
     usual = Snapshots.every_n_steps
-    if planned_steps is None or sum(p.numel() for p in module.parameters()) > SMALL:
+    if planned_steps is None or _elements(module) > SMALL:
         return usual
     return min(usual, max(LEAST_STEPS, planned_steps // SNAPSHOTS))
+
+
+def _elements(module: nn.Module) -> int:
+    """Return how many numbers a module has; lazy layers that have no shape yet count for none."""
+    return sum(p.numel() for p in filterfalse(is_lazy, module.parameters()))
 
 
 def start_over(finding: Finding, journal: Journal, step: int) -> Finding | None:

@@ -198,4 +198,4 @@ def test_compiled_parts_run_as_what_they_were_compiled_from() -> None:
     alone, _ = ending(None, Compiled, steps=18, data=loader(1024))
     assert_bitwise_equal(disturbed, alone)
     assert [result.failure for result in callback.results if result.failure] == []
-    assert all(result.rows for result in callback.results)
+    assert all(result.rows or result.inconclusive for result in callback.results)

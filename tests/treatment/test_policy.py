@@ -13,7 +13,11 @@ CATALOGUE = by_name()
 
 def test_presets() -> None:
     assert Policy.observe().permitted(CATALOGUE) == {}
-    assert set(Policy.safe().permitted(CATALOGUE)) == {"restore-batch-norm", "skip-step"}
+    assert set(Policy.safe().permitted(CATALOGUE)) == {
+        "quarantine-batch",
+        "restore-batch-norm",
+        "skip-step",
+    }
     assert set(Policy.auto().permitted(CATALOGUE)) == set(CATALOGUE)
     assert Policy.named("auto") == Policy.auto()
     assert Policy.of("safe", dry_run=True).dry_run

@@ -23,7 +23,7 @@ def test_it_finds_settings_and_writes_them(tmp_path, capsys) -> None:
     arguments = ["tune", *MODEL, "--over", "learning_rate=0.01,0.02", "--sampler", "grid", *SHORT]
     assert main([*arguments, "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "2 trials, 2 trained to the end" in said
+    assert "2 trials, 2 trained to the end" in " ".join(said.split())
     assert str(out / "best.yaml") in said
     written = yaml.safe_load((out / "best.yaml").read_text("utf-8"))
     assert written["trainer"] == {"max_epochs": 1, "limit_train_batches": 20}
