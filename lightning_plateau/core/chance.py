@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from lightning_plateau.core.labels import labels
 from lightning_plateau.core.loss_scale import AGREEMENT, is_squared, loss_scale, number_of_terms
 from lightning_plateau.core.objective import Comparison, comparisons
 from lightning_plateau.core.signal import LOSS
-from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Tape
+from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Operand, Tape
 from lightning_plateau.core.trend import MAGNITUDE
 
 FEWEST_RARE = 50
@@ -71,9 +71,10 @@ def guessing(history: History) -> Guess | None:
     """Return the loss of the best constant guess, from the loss call; None where unknown.
 
     It is ln K for K classes of equal frequency, the entropy of the targets' mean for a binary
-    cross-entropy, and the variance of the targets for a mean squared error; as many times as much
-    where the loss is a sum, or multiplied by a number. Unknown where several losses are added, a
-    loss is weighted, or its kind tells nothing.
+    cross-entropy, and the variance of the targets for a mean squared error, of each output about
+    its own mean where there are several; as many times as much where the loss is a sum, or
+    multiplied by a number. Unknown where several losses are added, a loss is weighted, or its kind
+    tells nothing.
 
     Example:
         >>> from lightning_plateau.core.tape import Operand, Operation
@@ -201,7 +202,7 @@ def _comparison(tape: Tape, accumulated: int) -> tuple[Comparison, float] | None
     return None if scale is None else (found[0], scale)
 
 
-def _guess(latest: Comparison, seen: Iterable[Comparison]) -> Guess | None:
+def _guess(latest: Comparison, seen: Sequence[Comparison]) -> Guess | None:
     name, shape = latest.operation.name, latest.prediction.shape
     if name in CLASS_LOSSES:
         classes = shape[1] if len(shape) > 1 else max(shape, default=0)
@@ -213,8 +214,19 @@ def _guess(latest: Comparison, seen: Iterable[Comparison]) -> Guess | None:
     if name.startswith("binary_cross_entropy"):
         return Guess(_binary_entropy(mean), 2) if 0.0 < mean < 1.0 else None
     if (name == "mse_loss" or latest.by_hand) and variance > 0:
-        return Guess(variance)
+        return Guess(_variance_of_each([one.target for one in seen], variance))
     return None
+
+
+def _variance_of_each(targets: Sequence[Operand], variance: float) -> float:
+    """Return the variance of each of several outputs about its own mean; else ``variance``.
+
+    The best constant answer to images is their mean image, not their mean brightness.
+    """
+    known = [one.statistics.get("column_std", math.nan) for one in targets]
+    several = math.prod(targets[-1].shape[1:]) > 1
+    within = [std**2 for std in known if 0.0 < std < MAGNITUDE]
+    return min(variance, sum(within) / len(within)) if several and within else variance
 
 
 def _pooled(statistics: list[Mapping[str, float]]) -> tuple[float, float] | None:

@@ -158,7 +158,8 @@ class Operand:
         dtype: Short name of the type.
         statistics: For operands of a loss, and of an operation whose domain has an edge:
             ``minimum``, ``maximum``, ``mean``, ``std``, ``row_sum_error`` (max |Σ over dim 1 − 1|),
-            ``row_exponential_sum_error`` (max |Σ exp − 1|), ``integer`` (1 where every value is a
+            ``row_exponential_sum_error`` (max |Σ exp − 1|), ``column_std`` (of one output over the
+            samples, the typical one), ``integer`` (1 where every value is a
             whole number), ``non_finite``, ``smallest`` (smallest magnitude).
     """
 

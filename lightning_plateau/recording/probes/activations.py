@@ -20,6 +20,7 @@ OPERAND_STATISTICS = (
     "integer",
     "row_sum_error",
     "row_exponential_sum_error",
+    "column_std",
     "smallest",
 )
 SAMPLE = 16384
@@ -130,6 +131,7 @@ def operand_statistics(operand: Tensor) -> dict[str, Tensor]:
 
     The names are among ``OPERAND_STATISTICS``; ``completed`` adds ``non_finite`` on the host. Sums
     over rows run over dimension 1, and are left out for tensors with fewer than two dimensions;
+    ``column_std`` is the typical standard deviation of one output over the samples;
     ``smallest`` is the smallest magnitude. Extremes rest on all elements; whether numbers are whole
     and what rows sum to, on evenly spaced samples where there are more than 65,536.
 
@@ -155,6 +157,9 @@ def operand_statistics(operand: Tensor) -> dict[str, Tensor]:
     if rows.dim() >= 2 and operand.is_floating_point():
         found["row_sum_error"] = (rows.sum(dim=1) - 1).abs().amax()
         found["row_exponential_sum_error"] = (rows.exp().sum(dim=1) - 1).abs().amax()
+        if len(rows) > 1:
+            apart = torch.linalg.vector_norm(rows - rows.mean(dim=0))
+            found["column_std"] = apart / math.sqrt(rows.numel() * (len(rows) - 1) / len(rows))
     return found
 
 
