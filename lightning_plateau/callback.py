@@ -9,13 +9,14 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, cast, get_args
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_plateau.cadence import Cadence
+from lightning_plateau.chronicle import Chronicle
 from lightning_plateau.core import signal
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.journal import Journal, Note, Record
+from lightning_plateau.core.journal import Journal, Note
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.diagnosis import diagnose, diagnose_since, select_rules
@@ -23,7 +24,6 @@ from lightning_plateau.economy import Economy
 from lightning_plateau.experiments.experiment import described
 from lightning_plateau.framework import Callback, LightningModule, Trainer
 from lightning_plateau.inquiry import Check, Inquiry, When
-from lightning_plateau.ledger import Ledger
 from lightning_plateau.ranks import RankFailedError, Ranks
 from lightning_plateau.recording.batch import batch_size
 from lightning_plateau.recording.draft import Draft
@@ -31,15 +31,17 @@ from lightning_plateau.recording.profile import Hints, take_profile
 from lightning_plateau.recording.recorder import Recorder
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
 from lightning_plateau.recording.waiting import Waiting
-from lightning_plateau.report import html
-from lightning_plateau.report.announcer import Announcer
-from lightning_plateau.report.console import width
 from lightning_plateau.report.loggers import LoggerFeed
 from lightning_plateau.report.progress_column import WATCHING, ProgressColumn, bar_state
-from lightning_plateau.report.terminal import summary
-from lightning_plateau.run_folder import RunFolder
 from lightning_plateau.training.optimizers import OptimizerAdapter, adapt
 from lightning_plateau.training.run import Run
+from lightning_plateau.training.surroundings import (
+    holds_replicas,
+    is_compiled,
+    is_fast_dev_run,
+    is_last_epoch,
+    log_folder,
+)
 from lightning_plateau.treatment.policy import Policy
 from lightning_plateau.treatment.treatment import Treatment, resume_optimizers
 
@@ -135,30 +137,27 @@ class PlateauCallback(Callback):
         if experiments not in get_args(When):
             raise ValueError(f"experiments must be 'when-stuck' or 'never', but is {experiments!r}")
         self.disabled = False
-        self.journal = Journal()
         self._policy = Policy.of(policy, dry_run=dry_run)
         self._rules = select_rules(rules, select, ignore)
         self._every_n_steps = every_n_steps
         self._dirpath = dirpath
         self._when, self._check = experiments, check
-        self._announcer = Announcer(quiet=quiet)
         self._column = ProgressColumn() if progress_bar else None
         self._cadence = Cadence(every_n_steps)
         self._economy = Economy()
-        self._ledger = Ledger(frozenset(rule.code for rule in self._rules if rule.symptom))
+        symptoms = frozenset(rule.code for rule in self._rules if rule.symptom)
+        self._chronicle = Chronicle(symptoms, quiet=quiet)
         self._watch: Watch | None = None
         self._validation = ValidationLoss()
         self._restored: Mapping[str, Any] | None = None
         self._window_open = False
-        self._folder: RunFolder | None = None
         self._log = policy not in ("observe", Policy.observe()) if log is None else log
-        self._feed: LoggerFeed | None = None
         self._history = History()
         self._current: tuple[Finding, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process can be started with: all but the training under way."""
-        return {**vars(self), "_watch": None, "_feed": None}
+        return {**vars(self), "_watch": None}
 
     # -- what users read ------------------------------------------------------------------------
 
@@ -168,9 +167,14 @@ class PlateauCallback(Callback):
         return "PlateauCallback"
 
     @property
+    def journal(self) -> Journal:
+        """Findings, interventions and outcomes so far, in order."""
+        return self._chronicle.journal
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """The findings so far, the most probable cause first."""
-        return self._ledger.findings
+        return self._chronicle.ledger.findings
 
     @property
     def history(self) -> History:
@@ -206,7 +210,7 @@ class PlateauCallback(Callback):
         self._watch = None
         self._window_open = False
         self._current = ()
-        self._announcer.enabled = trainer.is_global_zero
+        self._chronicle.begin(speaks=trainer.is_global_zero)
         self._prepare(trainer, pl_module)
         if trainer.world_size > 1:
             self._begin_together(trainer)
@@ -221,11 +225,10 @@ class PlateauCallback(Callback):
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
         restored, self._restored = self._restored, None
         if restored is None:
-            self.journal = Journal()
-            self._ledger.clear()
-        self._open_folder(trainer)
+            self._chronicle.forget()
+        self._chronicle.open_folder(self._folder(trainer))
         adapters = adapt(trainer)
-        taped = not _compiled(module)
+        taped = not is_compiled(module)
         profile = _profile(trainer, module, adapters)
         every_n_steps = self._policy.looks_every(self._every_n_steps, profile.planned_steps)
         self._cadence, self._economy = Cadence(every_n_steps), Economy()
@@ -238,7 +241,7 @@ class PlateauCallback(Callback):
         )
         recorder.profile = profile
         run = Run.of(trainer, module, adapters)
-        treatment = Treatment(run, self._policy, self.journal, self._say)
+        treatment = Treatment(run, self._policy, self.journal, self._chronicle.say)
         if restored is not None:
             recorder.load_state_dict(restored["recorder"])
         planned = profile.planned_steps
@@ -248,37 +251,33 @@ class PlateauCallback(Callback):
         inquiry = Inquiry(run, self._when, check=self._check, agree=ranks.any)
         if restored is not None:
             inquiry.load_state_dict(restored.get("inquiry", {}))
-        waiting, replicated = Waiting(trainer.strategy.root_device), _holds_replicas(trainer)
+        waiting, replicated = Waiting(trainer.strategy.root_device), holds_replicas(trainer)
         self._watch = Watch(recorder, treatment, inquiry, waiting, ranks, replicated)
+        self._chronicle.clock = lambda: recorder.clock
         self._history = recorder.history()
-        self._open_loggers(trainer, recorder.clock)
+        self._chronicle.open_loggers(self._feed(trainer, recorder.clock), self._history)
         if self._column is not None:
             self._column.text = WATCHING
             self._column.attach(trainer.progress_bar_callback)
         if not taped:
-            self._unsupported("compiled modules are not taped: activations are not watched")
-
-    def _open_folder(self, trainer: Trainer) -> None:
-        log_folder = _log_folder(trainer)  # on every rank: it is a collective
-        path = log_folder if self._dirpath is None else Path(self._dirpath)
-        if not trainer.is_global_zero or _is_fast_dev_run(trainer):
-            self._folder = None
-            return
-        self._folder = RunFolder(path, self.journal)
-        if self._folder.failure is not None:
-            self._unsupported(
-                f"the journal cannot be written to {path} ({self._folder.failure}); "
-                "it is kept in memory: pass a writable dirpath"
+            self._chronicle.unsupported(
+                "compiled modules are not taped: activations are not watched"
             )
 
-    def _open_loggers(self, trainer: Trainer, clock: int) -> None:
+    def _folder(self, trainer: Trainer) -> Path | None:
+        """Return where to write; None where this rank, or a run of a few steps, writes nothing."""
+        logs = log_folder(trainer)  # on every rank: it is a collective
+        if not trainer.is_global_zero or is_fast_dev_run(trainer):
+            return None
+        return logs if self._dirpath is None else Path(self._dirpath)
+
+    def _feed(self, trainer: Trainer, clock: int) -> LoggerFeed | None:
         every_n_steps = int(getattr(trainer, "log_every_n_steps", 0))  # barebones has none
-        self._feed = None
-        if self._log and trainer.is_global_zero and trainer.loggers and every_n_steps > 0:
-            # What Lightning's own loggers count by; `global_step` counts every optimizer.
-            logged = trainer.fit_loop.epoch_loop._batches_that_stepped
-            self._feed = LoggerFeed(trainer.loggers, every_n_steps, offset=logged - clock)
-            self._feed_loggers(self._feed.begin)
+        if not (self._log and trainer.is_global_zero and trainer.loggers and every_n_steps > 0):
+            return None
+        # What Lightning's own loggers count by; `global_step` counts every optimizer.
+        logged = trainer.fit_loop.epoch_loop._batches_that_stepped
+        return LoggerFeed(trainer.loggers, every_n_steps, offset=logged - clock)
 
     # -- one batch ------------------------------------------------------------------------------
 
@@ -324,13 +323,11 @@ class PlateauCallback(Callback):
         experiment, result = made
         for row in result.rows:
             watch.recorder.record_row(experiment.signal, row)
-        note = Note(watch.recorder.clock, described(result))
-        self.journal.append(note)
-        self._say(note)
+        self._chronicle.note(Note(watch.recorder.clock, described(result)))
         if watch.inquiry.obstacle is not None:
-            self._unsupported(f"no experiment can be made: {watch.inquiry.obstacle}")
+            self._chronicle.unsupported(f"no experiment can be made: {watch.inquiry.obstacle}")
         elif result.failure:
-            self._unsupported(f"the experiment {result.name} failed: {result.failure}")
+            self._chronicle.unsupported(f"the experiment {result.name} failed: {result.failure}")
 
     @harmless
     def on_before_backward(
@@ -396,7 +393,7 @@ class PlateauCallback(Callback):
         failure, recorder.failure = recorder.failure, None
         if failure is not None:
             kind = type(failure).__name__
-            self._unsupported(f"the forward pass could not be taped: {kind}: {failure}")
+            self._chronicle.unsupported(f"the forward pass could not be taped: {kind}: {failure}")
         if closed:
             self._window_open = False
             treatment.step = recorder.clock
@@ -460,7 +457,7 @@ class PlateauCallback(Callback):
         """Record the end of the epoch."""
         if self._watch is None:
             return
-        extends = self._watch.treatment.may_extend and _is_last_epoch(trainer)
+        extends = self._watch.treatment.may_extend and is_last_epoch(trainer)
         self._end_epoch(self._watch, trainer, extends)
         if extends and self._absent:
             self._watch.ranks.answer()
@@ -481,7 +478,7 @@ class PlateauCallback(Callback):
         if self._watch is not None:
             history = self._watch.recorder.first_look(draft)
             certain = tuple(f for f in diagnose(history, self._rules) if f.certain)
-            self._tell(self._ledger.add(certain))
+            self._chronicle.tell(self._chronicle.ledger.add(certain))
 
     def _consider(self, watch: Watch, *, finished: bool = False, ended: bool = False) -> None:
         """Drain, diagnose and, while training goes on, treat; the same on every rank.
@@ -523,16 +520,18 @@ class PlateauCallback(Callback):
             if not ended:
                 raise
             # After an assertion on an accelerator nothing can be read from it any more.
-            self._unsupported(f"the last steps could not be read from the device: {error}")
+            self._chronicle.unsupported(
+                f"the last steps could not be read from the device: {error}"
+            )
         self._history = watch.recorder.history(finished=finished)
-        if self._feed is not None and not ended:
-            self._feed_loggers(self._feed.update)
+        if not ended:
+            self._chronicle.log(self._history)
 
     def _examine(self, watch: Watch, together: bool, *, ended: bool, finished: bool) -> None:
         """Diagnose, tell what is new and, while training goes on, ask or treat."""
-        treatment = watch.treatment
+        treatment, chronicle = watch.treatment, self._chronicle
         self._current = self._diagnose(watch, together)
-        self._tell(self._ledger.update(self._current, treatment.treated_codes))
+        chronicle.tell(chronicle.ledger.update(self._current, treatment.treated_codes))
         if treatment.tell_skipped(self._history, self._current):
             self._current = self._diagnose(watch, together)
         if ended:
@@ -543,7 +542,7 @@ class PlateauCallback(Callback):
         if not asked:  # what is measured next may change what is to be treated
             treatment.consider(self._history, self._current)
             verdict, treatment.verdict = treatment.verdict, None
-            self._tell(self._ledger.add(() if verdict is None else (verdict,)))
+            chronicle.tell(chronicle.ledger.add(() if verdict is None else (verdict,)))
         self._show_state(bar_state(self._current, treatment.trial))
 
     def _show_state(self, text: str) -> None:
@@ -570,31 +569,6 @@ class PlateauCallback(Callback):
 
         return watch.ranks.first(make) if together else make()
 
-    def _tell(self, new: Sequence[Finding]) -> None:
-        for finding in new:
-            self.journal.append(finding)
-            self._say(finding)
-
-    def _say(self, record: Record | Note) -> None:
-        try:
-            self._announcer(record)
-        except Exception as error:  # noqa: BLE001 - it becomes LP903, and the run goes on
-            self._announcer.enabled = False
-            self._unsupported(f"nothing more is said: {type(error).__name__}: {error}")
-
-    def _unsupported(self, message: str, severity: Severity = Severity.INFO) -> None:
-        """Say once what could not be watched."""
-        finding = Finding(
-            "LP903",
-            "unsupported-here",
-            self._watch.recorder.clock if self._watch is not None else 0,
-            severity,
-            1.0,
-            message,
-            why="the training goes on; findings that rest on it are not made",
-        )
-        self._tell(self._ledger.add((finding,)))
-
     def give_up(self, where: str, error: Exception) -> None:
         """Step aside after a failure of our own: say so, let go of the run, let it go on."""
         self.disabled = True
@@ -602,11 +576,10 @@ class PlateauCallback(Callback):
         message = f"watching failed at '{moment}' and stopped: {kind}: {error}"
         if isinstance(error, RankFailedError):
             message = f"watching stopped: {error}"
-        _try_last(lambda: self._unsupported(message, Severity.WARNING))
+        _try_last(lambda: self._chronicle.unsupported(message, Severity.WARNING))
         _try_last(self._release)
-        if self._folder is not None:
-            _try_last(partial(self._folder.save, self._history))
-        _try_last(self.journal.close)
+        _try_last(partial(self._chronicle.save, self._history))
+        _try_last(self._chronicle.close)
         if self._watch is not None and not isinstance(error, RankFailedError):
             self._watch.ranks.step_aside(message)
 
@@ -642,44 +615,15 @@ class PlateauCallback(Callback):
         self._conclude()
 
     def _conclude(self) -> None:
-        folder = self._folder
-        told = None if folder is None else folder.failure
-        artefacts = [] if folder is None else folder.save(self._history)
-        if folder is not None and folder.failure is not told:
-            self._unsupported(f"the history cannot be written: {folder.failure}")
-        if artefacts and folder is not None and html.available():
-            seen = (self._current, self.journal, self._history)
-            page = partial(html.save_report, folder.page, *seen)
-            artefacts += [folder.page] * self._attempt("report.html cannot be written", page)
-        if self._feed is not None:
-            self._feed_loggers(self._feed.update)
-        if self._feed is not None:
-            self._feed_loggers(self._feed.conclude)
-        text = summary(self._current, self.journal, self._history, artefacts, width=width())
-        self._attempt("the report is not shown", partial(self._announcer.report, text))
+        self._chronicle.conclude(self._current, self._history)
         self._release()
-        self.journal.close()
-
-    def _feed_loggers(self, feed: Callable[[History, Journal], None]) -> None:
-        if not self._attempt(
-            "nothing more is logged: a logger failed", lambda: feed(self._history, self.journal)
-        ):
-            self._feed = None
-
-    def _attempt(self, what: str, action: Callable[[], object]) -> bool:
-        """Do what a run can do without; return whether it worked."""
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - it becomes LP903, and the run goes on
-            self._unsupported(f"{what}: {type(error).__name__}: {error}")
-            return False
-        return True
+        self._chronicle.close()
 
     @harmless
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the run."""
         self._release()
-        self.journal.close()
+        self._chronicle.close()
 
     def _release(self) -> None:
         if self._column is not None:
@@ -704,8 +648,7 @@ class PlateauCallback(Callback):
         self._leave_out_waiting()
         whole = {
             "recorder": self._watch.recorder.state_dict(),
-            "journal": self.journal.state_dict(),
-            "ledger": self._ledger.state_dict(),
+            **self._chronicle.state_dict(),
             "treatment": self._watch.treatment.state_dict(),
             "inquiry": self._watch.inquiry.state_dict(),
         }
@@ -714,9 +657,7 @@ class PlateauCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts: optimizers and loops exist only then."""
         self._restored = state_dict
-        self.journal = Journal()
-        self.journal.load_state_dict(state_dict["journal"])
-        self._ledger.load_state_dict(state_dict["ledger"])
+        self._chronicle.load_state_dict(state_dict)
 
 
 def _profile(
@@ -729,14 +670,6 @@ def _profile(
 def _needed(rules: Sequence[Rule]) -> frozenset[str]:
     always = (signal.LOSS, signal.GRADIENT_NORM, signal.VALIDATION_LOSS, signal.GRADIENT_NORMS)
     return frozenset(s.tag for s in always) | {s.tag for rule in rules for s in rule.requires}
-
-
-def _compiled(module: nn.Module) -> bool:
-    """Whether a part of the module is compiled: no tape may be active in a compiled region."""
-    return getattr(module, "_compiler_ctx", None) is not None or any(
-        child._compiled_call_impl is not None or "_orig_mod" in child._modules
-        for child in module.modules()
-    )
 
 
 def _try_last(action: Callable[[], object]) -> None:
@@ -753,28 +686,7 @@ def _record_waiting(watch: Watch) -> None:
         watch.recorder.record_row(signal.DATA_WAIT, times)
 
 
-def _holds_replicas(trainer: Trainer) -> bool:
-    """Whether each rank holds the whole network, and the same one at each step."""
-    kinds = {cls.__name__ for cls in type(trainer.strategy).__mro__}
-    # With local SGD replicas go their own ways from one averaging to the next.
-    averaged = getattr(trainer.strategy, "_model_averaging_period", None) is not None
-    return "DDPStrategy" in kinds and not averaged
-
-
 def _record_metrics(trainer: Trainer, recorder: Recorder, known: History | None = None) -> None:
     for name, value in trainer.callback_metrics.items():
         if value.numel() == 1 and (known is None or signal.metric(name) not in known):
             recorder.record_value(signal.metric(name), float(value))
-
-
-def _log_folder(trainer: Trainer) -> Path:
-    return Path(trainer.log_dir or trainer.default_root_dir) / "plateau"
-
-
-def _is_last_epoch(trainer: Trainer) -> bool:
-    """Whether the training ends with this epoch because that is how long it was planned."""
-    return trainer.current_epoch + 1 == trainer.max_epochs and not trainer.should_stop
-
-
-def _is_fast_dev_run(trainer: Trainer) -> bool:
-    return bool(getattr(trainer, "fast_dev_run", False))
