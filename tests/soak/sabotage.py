@@ -19,6 +19,7 @@ from lightning_plateau.core.journal import Journal
 from lightning_plateau.experiments import plan
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.report import html
+from lightning_plateau.report.announcer import Announcer
 from tests.soak.injection import STEPS, Injection
 
 PLANTED = "planted by the soak"
@@ -108,7 +109,7 @@ def _announcer(injection: Injection, callback: PlateauCallback, folder: Path) ->
     def refuse() -> None:
         raise BrokenPipeError(32, PLANTED)
 
-    _trip(shell.Announcer, injection.choice(("__call__", "report")), injection, folder, refuse)
+    _trip(Announcer, injection.choice(("__call__", "report")), injection, folder, refuse)
 
 
 def _report(injection: Injection, callback: PlateauCallback, folder: Path) -> None:
