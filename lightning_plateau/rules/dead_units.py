@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
+from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import ACTIVATION_DEAD, GRADIENT_NORMS
 from lightning_plateau.core.statistics import row_medians
@@ -119,7 +120,7 @@ class DeadUnits(Rule):
         died = first < self.most_dead
         # Units that were alive at first were killed by something: it should speak before us.
         sure = 0.8 if died else 0.95 if starved else 0.9
-        if starved and self._never_lived(history, site, starved):
+        if starved and not _answers(tape, rectifier) and self._never_lived(history, site, starved):
             sure = 1.0
         when = f", {100 * first:.0f} % at first" if died else ""
         return self.finding(
@@ -155,6 +156,11 @@ class DeadUnits(Rule):
         low, high = seen.get("minimum", -1.0), seen.get("maximum", 0.0)
         # Inputs near zero everywhere are a matter of scale, not of dead units.
         return max(abs(low), abs(high)) > self.least_input
+
+
+def _answers(tape: Tape, rectifier: Operation) -> bool:
+    """Whether the loss compares the rectifier's own output: then it stands in the wrong place."""
+    return any(tape.origin(one.prediction) is rectifier for one in comparisons(tape))
 
 
 def _rectifier(tape: Tape, label: str) -> Operation | None:

@@ -55,7 +55,7 @@ class InitialLossOff(Rule):
     name: ClassVar[str] = "initial-loss-off"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (LOSS,)
-    explains: ClassVar = ("LP306", "LP401", "LP405", "LP803", "LP807", "LP808")
+    explains: ClassVar = ("LP306", "LP401", "LP405", "LP501", "LP803", "LP807", "LP808")
     remedies: ClassVar = ("reinitialize", "standardize-input")
     why: ClassVar[str] = "scores that are too large saturate the softmax before training begins"
 

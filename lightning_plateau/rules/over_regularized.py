@@ -67,6 +67,7 @@ class OverRegularized(Rule):
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (LOSS,)
     explains: ClassVar = (
+        "LP106",
         "LP306",
         "LP401",
         "LP402",

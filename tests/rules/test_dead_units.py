@@ -73,3 +73,15 @@ def test_a_small_last_batch_hides_nothing() -> None:
 )
 def test_silent(other: History) -> None:
     assert RULE.check(other) is None
+
+
+def test_the_last_rectifier_is_never_certain_for_it_stands_in_the_wrong_place() -> None:
+    hidden = run([1.0, 1.0, 1.0])
+    sides = Operand("operation", 1, shape=(64, 32)), Operand("batch", 1, "1", (64,))
+    loss = Operation(2, "cross_entropy", "", sides)
+    last = replace(tape(), operations=(*tape().operations, loss), root=2)
+    found, behind = RULE.check(hidden), RULE.check(run([1.0, 1.0, 1.0], taken=last))
+    assert found is not None
+    assert behind is not None
+    assert found.certain
+    assert not behind.certain
