@@ -55,7 +55,7 @@ FIRST_WEIGHTS = frozenset({"LP504", "LP505", "LP706"})
 LATER = frozenset({"LP301", "LP406"})
 """Codes of what happens from the first step on, and cannot account for how the run began."""
 PATIENCE = 200
-"""Optimizer steps that they are given, at most; else a tenth of the run."""
+"""Optimizer steps that they are given, at most; else a sixth of the run."""
 DAMAGED = "LP102"
 """Code of data that are not finite."""
 NON_FINITE_CODES = (DAMAGED, "LP201", "LP202")
@@ -377,8 +377,10 @@ class Treatment:
         return first if best.remedy is None else best
 
     def _may_be_treated(self, finding: Finding) -> bool:
-        """Whether it is time: a plateau at the start often ends by itself."""
-        planned = PATIENCE if self._planned_steps is None else self._planned_steps // 10
+        """Whether it is a fault, and time: a plateau at the start often ends by itself."""
+        if finding.severity is Severity.INFO:
+            return False
+        planned = PATIENCE if self._planned_steps is None else self._planned_steps // 6
         return finding.code not in LAST_RESORT or self.step >= min(PATIENCE, planned)
 
     @property

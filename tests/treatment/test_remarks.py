@@ -1,0 +1,47 @@
+"""What is a remark is told, and never treated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import pytest
+from torch.optim import SGD
+
+from lightning_plateau import PlateauCallback
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.core.history import History
+from lightning_plateau.core.rule import Rule
+from tests.trainings import Regressor, batches, fit
+
+
+@dataclass(frozen=True)
+class Always(Rule):
+    """A rule that always speaks."""
+
+    code: ClassVar[str] = "LP304"
+    name: ClassVar[str] = "no-gradient"
+    needs_failure: ClassVar[bool] = False
+    remedies: ClassVar = ("decay-learning-rate",)
+
+    said_as: Severity = Severity.ERROR
+
+    @property
+    def severity(self) -> Severity:  # type: ignore[override]
+        """How it speaks."""
+        return self.said_as
+
+    def check(self, history: History) -> Finding | None:
+        """Return the finding."""
+        return self.finding(history, 0.9, "something is there")
+
+
+@pytest.mark.parametrize(("severity", "treated"), [(Severity.ERROR, True), (Severity.INFO, False)])
+def test_a_remark_is_not_treated(severity, treated, tmp_path) -> None:
+    callback = PlateauCallback(
+        policy="auto", rules=[Always(severity)], every_n_steps=10, dirpath=str(tmp_path), quiet=True
+    )
+    fit(Regressor(partial(SGD, lr=0.01)), batches(40), callback)
+    assert [finding.code for finding in callback.findings] == ["LP304"]
+    assert bool(callback.journal.interventions) is treated
