@@ -119,7 +119,8 @@ class Deep(Digits):
 def test_the_winner_is_tried_first(tmp_path: Path) -> None:
     torch.manual_seed(0)
     policy = Policy(safety="unsafe", tournament=True)
-    callback = PlateauCallback(policy=policy, dirpath=str(tmp_path))
+    # A flat loss for no known reason has several remedies, which compete.
+    callback = PlateauCallback(policy=policy, select=["LP401"], dirpath=str(tmp_path))
     module = Deep()
     trainer(callback, max_epochs=8).fit(module, loader(1000))
     assert not callback.disabled
