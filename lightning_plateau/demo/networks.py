@@ -20,9 +20,11 @@ def adam(module: LightningModule, learning_rate: float = 1e-3) -> torch.optim.Op
     return torch.optim.Adam(module.parameters(), lr=learning_rate)
 
 
-def sgd(learning_rate: float) -> OptimizerFactory:
+def sgd(learning_rate: float, weight_decay: float = 0.0) -> OptimizerFactory:
     """Return a maker of stochastic gradient descent with the usual momentum."""
-    return lambda module: torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=0.9)
+    return lambda module: torch.optim.SGD(
+        module.parameters(), lr=learning_rate, momentum=0.9, weight_decay=weight_decay
+    )
 
 
 class Classifier(LightningModule):

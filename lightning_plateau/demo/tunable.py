@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from lightning_plateau.demo.digits import CLASSES, digits, loader, standardized
-from lightning_plateau.framework import LightningDataModule, LightningModule
+from lightning_plateau.demo.networks import Classifier, sgd
+from lightning_plateau.framework import LightningDataModule
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
-class DigitsClassifier(LightningModule):
+class DigitsClassifier(Classifier):
     """A small convolutional network for the digits, trained by SGD with momentum.
 
     Args:
@@ -34,11 +33,8 @@ class DigitsClassifier(LightningModule):
         dropout: float = 0.0,
         activation: Literal["relu", "gelu", "tanh"] = "relu",
     ) -> None:
-        super().__init__()
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
         chosen = ACTIVATIONS[activation]
-        self.network = nn.Sequential(
+        network = nn.Sequential(
             nn.Conv2d(1, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             chosen(),
@@ -50,32 +46,7 @@ class DigitsClassifier(LightningModule):
             nn.Dropout(dropout),
             nn.Linear(2 * width * 4 * 4, CLASSES),
         )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the scores of the classes."""
-        scores: Tensor = self.network(images)
-        return scores
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
-        images, labels = batch
-        return cross_entropy(self(images), labels)
-
-    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        """Log loss and accuracy."""
-        images, labels = batch
-        scores = self(images)
-        self.log("val_loss", cross_entropy(scores, labels), prog_bar=True)
-        self.log("val_accuracy", (scores.argmax(1) == labels).float().mean(), prog_bar=True)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the optimizer."""
-        return torch.optim.SGD(
-            self.parameters(),
-            lr=self.learning_rate,
-            momentum=0.9,
-            weight_decay=self.weight_decay,
-        )
+        super().__init__(network, sgd(learning_rate, weight_decay))
 
 
 class DigitsData(LightningDataModule):

@@ -195,3 +195,10 @@ def test_without_jinja_the_error_names_the_extra(monkeypatch):
     html._environment.cache_clear()
     with pytest.raises(ImportError, match=r"lightning-plateau\[report\]"):
         report_page((), Journal(), FALLING)
+
+
+def test_a_code_that_is_told_twice_is_one_place_of_the_page():
+    twice = (replace(FLAT, code="LP903", where="a"), replace(FLAT, code="LP903", where="b"))
+    page = report_page(twice, Journal(), History())
+    assert page.count('id="LP903"') == 1
+    assert page.count("<article") == 2
