@@ -48,8 +48,8 @@ class TrialWatch(PlateauCallback):
             self._every_n_steps = min(MOST_STEPS, max(FEWEST_STEPS, int(planned) // LOOKS))
         super().on_train_start(trainer, pl_module)
 
-    def _open_folder(self, trainer: Trainer) -> None:
-        """Open none: a search of a thousand trials would write a thousand reports."""
+    def _folder(self, trainer: Trainer) -> None:
+        """Write nowhere: a search of a thousand trials would write a thousand reports."""
 
 
 class TrialReport(Callback):

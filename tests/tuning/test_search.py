@@ -83,6 +83,11 @@ def test_every_sampler_finds_something_and_the_same_again(sampler, tmp_path) -> 
     assert rates(search(sampler=sampler, n_trials=4)) == rates(found)
 
 
+def test_a_trial_writes_no_report_of_its_own(tmp_path) -> None:
+    search(n_trials=1, folder=tmp_path / "search", trainer={**SHORT, "default_root_dir": tmp_path})
+    assert not [*tmp_path.rglob("journal.jsonl"), *tmp_path.rglob("report.html")]
+
+
 def test_random_states_are_left_as_they_were() -> None:
     before = torch.get_rng_state()
     search(n_trials=1)
