@@ -9,12 +9,12 @@ if find_spec("optuna") is None:
         "tuning needs Optuna, which is not installed: pip install 'lightning-plateau[tune]'"
     )
 
+from lightning_plateau.tuning.callbacks import trial_callbacks
 from lightning_plateau.tuning.outcome import Tuning
 from lightning_plateau.tuning.pruner import PlateauPruner
 from lightning_plateau.tuning.search import tune
 from lightning_plateau.tuning.space import Dimension, Space
 from lightning_plateau.tuning.spaces import learning_rate, optimizer, regularization, standard
-from lightning_plateau.tuning.trial_callbacks import trial_callbacks
 
 __all__ = [
     "Dimension",

@@ -18,15 +18,15 @@ from lightning_plateau.framework import Callback, Trainer, quietly
 from lightning_plateau.training.snapshot import randomness_kept
 from lightning_plateau.tuning import ranks
 from lightning_plateau.tuning.blueprint import Blueprint
-from lightning_plateau.tuning.fault import ENDED
-from lightning_plateau.tuning.space import Space, Values
-from lightning_plateau.tuning.trial_callbacks import (
+from lightning_plateau.tuning.callbacks import (
     Opener,
     TrialReport,
     TrialWatch,
     latest,
     score_of,
 )
+from lightning_plateau.tuning.fault import ENDED
+from lightning_plateau.tuning.space import Space, Values
 
 NOT_FINITE = "a score that is not finite"
 SILENT = {
