@@ -490,5 +490,5 @@ trainer:
     )
     built = cli.LightningCLI(Digits, run=False, args=["--config", str(config)])
     (callback,) = (c for c in built.trainer.callbacks if isinstance(c, PlateauCallback))
-    assert callback._every_n_steps == 7
-    assert "LP401" not in {rule.code for rule in callback._rules}
+    assert callback._settings.every_n_steps == 7
+    assert "LP401" not in {rule.code for rule in callback._settings.rules}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -45,7 +46,8 @@ class TrialWatch(PlateauCallback):
         """Look at a short trial more often than at a long one: its end is near."""
         planned = trainer.estimated_stepping_batches
         if self._adapts and math.isfinite(planned) and planned > 0:
-            self._every_n_steps = min(MOST_STEPS, max(FEWEST_STEPS, int(planned) // LOOKS))
+            every_n_steps = min(MOST_STEPS, max(FEWEST_STEPS, int(planned) // LOOKS))
+            self._settings = replace(self._settings, every_n_steps=every_n_steps)
         super().on_train_start(trainer, pl_module)
 
     def _folder(self, trainer: Trainer) -> None:

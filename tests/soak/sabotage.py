@@ -84,7 +84,7 @@ def _chosen(injection: Injection) -> bool:
 
 
 def _rule(injection: Injection, callback: PlateauCallback, folder: Path) -> None:
-    _trip(type(injection.choice(callback._rules)), "check", injection, folder)
+    _trip(type(injection.choice(callback._settings.rules)), "check", injection, folder)
 
 
 def _probe(injection: Injection, callback: PlateauCallback, folder: Path) -> None:
