@@ -1,32 +1,37 @@
-"""The user's own loggers: scalars under ``plateau/``, findings and actions as text, one figure.
+"""The user's own loggers: scalars under ``plateau/``, and what else each of them takes.
 
-Loggers are told apart by the names of their classes, so that nothing is imported for the sake of
-one that is not used. Every logger of Lightning takes scalars; what else it takes is known of
-TensorBoard, Weights & Biases and MLflow, and any other is given scalars alone.
+Findings and actions are logged as text, how layers differ as histograms, the overview as a figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.history import Floats, History, Series, Steps
 from lightning_plateau.core.journal import Entry, Journal
-from lightning_plateau.core.signal import ACTIVATION_DEAD, GRADIENT_NORM, LOSS, UPDATE_RATIOS
+from lightning_plateau.core.signal import (
+    ACTIVATION_DEAD,
+    GRADIENT_NORM,
+    GRADIENT_NORMS,
+    LOSS,
+    UPDATE_RATIOS,
+)
+from lightning_plateau.report.known_loggers import PREFIX, known
 from lightning_plateau.report.panels import typical_update
 from lightning_plateau.report.phrases import one_line
 from lightning_plateau.report.plots import overview
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PREFIX = "plateau/"
-COLUMNS = ("step", "kind", "text")
+SPREADS = {
+    "gradient_norm_by_parameter": GRADIENT_NORMS,
+    "update_ratio_by_parameter": UPDATE_RATIOS,
+}
+"""What is logged as a histogram, in powers of ten: parameters differ by many of them."""
 
 
 class LoggerFeed:
@@ -58,10 +63,12 @@ class LoggerFeed:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, but is {every_n_steps}")
         self._loggers = tuple(loggers)
+        self._known = [one for logger in loggers if (one := known(logger)) is not None]
         self._every_n_steps = every_n_steps
         self._offset = offset
         self._next_step = 0
         self._entries = 0
+        self._spread_step = -1
 
     def begin(self, history: History, journal: Journal) -> None:
         """Leave out what an earlier part of a resumed run has logged already."""
@@ -74,8 +81,10 @@ class LoggerFeed:
             for logger in self._loggers:
                 logger.log_metrics(values, step=step)
         for entry in entries[self._entries :]:
-            for logger in self._loggers:
-                self._text(logger, entry)
+            for logger in self._known:
+                logger.text(entry.kind, one_line(entry.record), entry.record.step + self._offset)
+        if self._known:
+            self._log_spreads(history)
         self._entries = len(entries)
         self._next_step = max(self._next_step, _known_until(history))
 
@@ -85,15 +94,20 @@ class LoggerFeed:
             (entry.record.step + self._offset, entry.kind, one_line(entry.record))
             for entry in journal
         ]
-        takers = [(logger, _TAKERS[kind]) for logger in self._loggers if (kind := kind_of(logger))]
-        figure = overview(history, journal) if takers and find_spec("matplotlib") else None
-        for logger, take in takers:
-            take(logger, rows, figure, history.step + self._offset)
+        figure = overview(history, journal) if self._known and find_spec("matplotlib") else None
+        for logger in self._known:
+            logger.conclude(rows, figure, history.step + self._offset)
 
-    def _text(self, logger: Any, entry: Entry) -> None:
-        if kind_of(logger) == "TensorBoardLogger":
-            step = entry.record.step + self._offset
-            logger.experiment.add_text(PREFIX + entry.kind, one_line(entry.record), step)
+    def _log_spreads(self, history: History) -> None:
+        """Log how the parameters differed where they were measured last."""
+        step = max((int(series.steps[-1]) for series in _spreads(history)), default=-1)
+        if step <= self._spread_step:
+            return
+        self._spread_step = step
+        values = {name: _powers_of_ten(history[signal]) for name, signal in SPREADS.items()}
+        values = {name: found for name, found in values.items() if found.size}
+        for logger in self._known:
+            logger.histograms(values, step + self._offset)
 
     def _rows(
         self, history: History, entries: Sequence[Entry]
@@ -114,12 +128,6 @@ class LoggerFeed:
             values[PREFIX + "faults"] = float(np.searchsorted(faults, step, side="right"))
             values[PREFIX + "interventions"] = float(np.searchsorted(actions, step, side="right"))
             yield step + self._offset, values
-
-
-def kind_of(logger: Any) -> str:
-    """Return the name of the known logger that ``logger`` is or descends from; else empty."""
-    names = (cls.__name__ for cls in type(logger).__mro__)
-    return next((name for name in names if name in _TAKERS), "")
 
 
 def _latest(history: History, step: int) -> History:
@@ -181,33 +189,11 @@ def _steps_of(entries: Sequence[Entry], kind: str) -> Steps:
     return np.sort(np.array([e.record.step for e in entries if e.kind == kind], dtype=np.int64))
 
 
-Rows = Sequence[tuple[int, str, str]]
+def _spreads(history: History) -> list[Series]:
+    return [history[signal] for signal in SPREADS.values() if len(history[signal])]
 
 
-def _tensorboard(logger: Any, rows: Rows, figure: Figure | None, step: int) -> None:
-    # The texts are there already, each at its step.
-    if figure is not None:
-        logger.experiment.add_figure(PREFIX + "overview", figure, step, close=False)
-
-
-def _wandb(logger: Any, rows: Rows, figure: Figure | None, step: int) -> None:
-    if rows:
-        logger.log_table(PREFIX + "journal", columns=list(COLUMNS), data=[list(r) for r in rows])
-    if figure is not None:
-        logger.log_image(PREFIX + "overview", [figure])
-
-
-def _mlflow(logger: Any, rows: Rows, figure: Figure | None, step: int) -> None:
-    client, run = logger.experiment, logger.run_id
-    if rows:
-        text = "".join(f"{kind}: {line}\n" for _, kind, line in rows)
-        client.log_text(run, text, PREFIX + "journal.txt")
-    if figure is not None:
-        client.log_figure(run, figure, PREFIX + "overview.png")
-
-
-_TAKERS: Mapping[str, Callable[[Any, Rows, Any, int], None]] = {
-    "TensorBoardLogger": _tensorboard,
-    "WandbLogger": _wandb,
-    "MLFlowLogger": _mlflow,
-}
+def _powers_of_ten(series: Series) -> Floats:
+    """Return the decimal logarithms of the last row, of what is finite and above 0."""
+    row = series.values[-1] if len(series) else np.empty(0)
+    return np.log10(row[np.isfinite(row) & (row > 0.0)])

@@ -13,12 +13,15 @@ from torch import Tensor
 from lightning_plateau import PlateauCallback, Policy
 from lightning_plateau.core.signal import GRADIENT_NORM, UPDATE_RATIOS
 from lightning_plateau.framework import PACKAGE
-from lightning_plateau.report.loggers import LoggerFeed, kind_of
+from lightning_plateau.report.known_loggers import known
+from lightning_plateau.report.loggers import LoggerFeed
 from lightning_plateau.testing import history
 from tests.digits import Digits, loader, trainer
 from tests.report.runs import CLIP, DECAY, FLAT, KEPT, SOFTMAX, TOO_HIGH, journal
 
 loggers = __import__(f"{PACKAGE}.loggers", fromlist=["CSVLogger"])
+HISTOGRAMS = ("plateau/gradient_norm_by_parameter", "plateau/update_ratio_by_parameter")
+PARAMETERS = len(list(Digits().parameters()))
 NAMES = ("plateau/gradient_norm", "plateau/update_ratio", "plateau/faults")
 
 
@@ -124,7 +127,7 @@ def test_an_unknown_logger_is_given_scalars(tmp_path):
             self.rows.append((step, dict(metrics)))
 
     own = Own()
-    assert kind_of(own) == ""
+    assert known(own) is None
     logged(own, tmp_path)
     ours = [(step, row) for step, row in own.rows if "plateau/faults" in row]
     assert [step for step, _ in ours] == [3, 7, 11, 15]
@@ -182,6 +185,11 @@ def test_tensorboard(tmp_path):
     assert text.step == 0
     assert b"LP701 softmax-before-cross-entropy" in text.tensor_proto.string_val[0]
     assert events.Images("plateau/overview")[0].width > 500
+    for name in HISTOGRAMS:
+        (*_, last) = events.Histograms(name)
+        assert last.step < 16
+        assert last.histogram_value.num == PARAMETERS
+        assert -12.0 < last.histogram_value.min < last.histogram_value.max < 12.0
 
 
 @pytest.mark.slow
@@ -196,6 +204,9 @@ def test_wandb_offline(tmp_path, monkeypatch):
     wandb.finish()
     for name in NAMES:
         assert math.isfinite(summary[name])
+    for name in HISTOGRAMS:
+        assert summary[name]["_type"] == "histogram"
+        assert sum(summary[name]["values"]) == PARAMETERS
     assert summary["plateau/journal"]["_type"] == "table-file"
     tables = list(folder.glob("media/table/plateau/*.json"))
     assert "LP701 softmax-before-cross-entropy" in tables[0].read_text("utf-8")

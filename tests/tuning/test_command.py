@@ -12,7 +12,9 @@ import yaml
 
 from lightning_plateau.cli import main
 from lightning_plateau.demo import FAULTS, train
+from lightning_plateau.report.json_schema import schema
 from lightning_plateau.training.snapshot import randomness_kept
+from tests.report.json_checking import errors
 
 MODEL = ["lightning_plateau.demo:DigitsClassifier", "--data", "lightning_plateau.demo:DigitsData"]
 SHORT = ["--set", "trainer.limit_train_batches=20", "--epochs", "1", "--trials", "2"]
@@ -43,6 +45,7 @@ def test_json_and_a_configuration_in_and_out(tmp_path, capsys) -> None:
     over = ["--over", "learning_rate=0.01:0.02:log", "--trials", "1", "--json"]
     assert main(["tune", str(path), *over]) == 0
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert list(errors(found, schema("tune"))) == []
     made = found["configuration"]
     assert made["model"]["init_args"] == {"width": 4}
     assert made["optimizer"]["init_args"]["momentum"] == 0.5
@@ -76,6 +79,15 @@ def test_nothing_found_is_exit_code_1(tmp_path, capsys) -> None:
     broken = ["--monitor", "no_such_metric"]
     assert main(["tune", *MODEL, "--over", "learning_rate=0.01", *SHORT, *broken]) == 1
     assert "expected 'no_such_metric'" in capsys.readouterr().out
+
+
+def test_json_of_a_search_that_ended_sick_or_found_nothing(capsys) -> None:
+    sick = ["--over", "learning_rate=1e-7", *SHORT, "--epochs", "3", "--json"]
+    broken = ["--over", "learning_rate=0.01", *SHORT, "--monitor", "no_such_metric", "--json"]
+    for arguments in (sick, broken):
+        main(["tune", *MODEL, *arguments])
+        said = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert list(errors(said, schema("tune"))) == []
 
 
 CLI = """
