@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_plateau.framework import quietly
-from tests.modes.capabilities import ASKED
+from tests.modes.capabilities import ask
 from tests.modes.mode import CAPABILITIES, MODES
 from tests.modes.page import PAGE, page
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             expected = mode.limits.get(capability, "")
             with tempfile.TemporaryDirectory() as folder, quietly():
                 try:
-                    said = ASKED[capability](mode, Path(folder))
+                    said = ask(mode, capability, Path(folder))
                 except Exception as error:  # noqa: BLE001 - the next cell is tried all the same
                     said = f"{type(error).__name__}: {error}".partition("\n")[0]
             wrong += said != expected

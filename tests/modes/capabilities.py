@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lightning_plateau import PlateauCallback
 from lightning_plateau.core import signal
 from lightning_plateau.core.history import History
 from lightning_plateau.experiments.budget import Budget
-from lightning_plateau.experiments.experiment import Bench, conduct
+from lightning_plateau.experiments.experiment import Bench, Result, conduct
 from lightning_plateau.experiments.overfit_one_batch import OverfitOneBatch
 from lightning_plateau.framework import Trainer
 from lightning_plateau.recording.probes.gradients import tensor_norms
@@ -31,6 +32,7 @@ from lightning_plateau.remedies.switch_optimizer import SwitchOptimizer
 from lightning_plateau.training.run import Run
 from tests.modes.mode import Mode
 from tests.modes.programs import batches, dataset
+from tests.ranks import on_ranks
 
 AT = 3
 LIMIT = 1e-3
@@ -88,11 +90,16 @@ def train(
 
 def state(trainer: Any) -> list[Tensor]:
     """Return every tensor that a training leaves, and where its random numbers stand."""
-    left = list(trainer.lightning_module.state_dict().values())
+    left = [here(tensor) for tensor in trainer.lightning_module.state_dict().values()]
     for optimizer in trainer.optimizers:
         for held in optimizer.state_dict()["state"].values():
-            left += [value for value in held.values() if isinstance(value, Tensor)]
+            left += [here(value) for value in held.values() if isinstance(value, Tensor)]
     return [*(tensor.clone() for tensor in left), torch.get_rng_state()]
+
+
+def here(tensor: Tensor) -> Tensor:
+    """Return the part of a tensor that this rank holds: all of it, unless it is spread."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 _UNWATCHED: dict[str, tuple[list[Tensor], list[float]]] = {}
@@ -118,7 +125,7 @@ def assert_as_unwatched(mode: Mode, folder: Path, trainer: Any) -> None:
 def assert_sound(callback: PlateauCallback, trainer: Any) -> None:
     assert not callback.disabled
     assert callback.history.step > AT
-    assert all(torch.isfinite(p).all() for p in trainer.lightning_module.parameters())
+    assert all(torch.isfinite(here(p)).all() for p in trainer.lightning_module.parameters())
 
 
 def complaint(callback: PlateauCallback) -> str:
@@ -206,7 +213,7 @@ def roll_back(mode: Mode, folder: Path) -> str:
     said, kept = [], []
 
     def script(run: Run, step: int) -> None:
-        weights = [p.detach().clone() for p in run.module.parameters()]
+        weights = [here(p.detach()).clone() for p in run.module.parameters()]
         if step == AT - 1:
             assert run.snapshots.keep(run)
             kept.extend(weights)
@@ -217,7 +224,7 @@ def roll_back(mode: Mode, folder: Path) -> str:
             if said == [None]:
                 assert not _alike(weights, kept)
                 remedy.apply(run)
-                assert _alike(list(run.module.parameters()), kept)
+                assert _alike([here(p) for p in run.module.parameters()], kept)
         if step == AT + 2 and said == [None]:
             assert not _alike(weights, kept)
 
@@ -238,7 +245,7 @@ def switch(mode: Mode, folder: Path) -> str:
         if step == AT:
             remedy = SwitchOptimizer()
             said.append(remedy.obstacle(run))
-            weights.extend(p.detach().clone() for p in run.module.parameters())
+            weights.extend(here(p.detach()).clone() for p in run.module.parameters())
             if said == [None]:
                 said.append(remedy.apply(run).after["optimizer"])
 
@@ -247,7 +254,7 @@ def switch(mode: Mode, folder: Path) -> str:
     assert_sound(own, fit)
     if said[0] is None:
         assert type(fit.optimizers[0]).__name__ == said[1]
-        assert not _alike(list(fit.lightning_module.parameters()), weights)
+        assert not _alike([here(p) for p in fit.lightning_module.parameters()], weights)
     return said[0] or ""
 
 
@@ -259,8 +266,13 @@ class Experimenting(Scripted):
     def on_train_batch_start(self, *arguments: Any) -> None:
         trainer, module, batch = arguments[:3]
         if self._clock == AT and self.result is None:
+            obstacle = self._watch.inquiry.obstacle
             bench = Bench(trainer, module, [copy.deepcopy(batch)], Budget(1e6))
-            self.result = conduct(OverfitOneBatch(), bench)
+            self.result = (
+                conduct(OverfitOneBatch(), bench)
+                if obstacle is None
+                else Result("overfit-one-batch", failure=obstacle)
+            )
         super().on_train_batch_start(*arguments)
 
 
@@ -293,6 +305,15 @@ def resume(mode: Mode, folder: Path) -> str:
     assert np.array_equal(after.values[:AT], before.values[:AT])
     assert np.isfinite(after.values).all()
     return ""
+
+
+def ask(mode: Mode, capability: str, folder: Path) -> str:
+    """Return what comes of one cell; of several ranks all must come to the same."""
+    if mode.ranks == 1:
+        return ASKED[capability](mode, folder)
+    said = on_ranks(partial(ASKED[capability], mode, folder), mode.ranks)
+    assert len(set(said)) == 1, said
+    return str(said[0])
 
 
 ASKED: dict[str, Callable[[Mode, Path], str]] = {

@@ -32,6 +32,7 @@ class Mode:
         before: What is done with Trainer, module and loader before ``fit``.
         limits: By capability the reason why it is refused, or what part of it is missing.
         slow: Whether a training takes more than a second.
+        ranks: Processes that train together.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Mode:
     before: Callable[[Any, Any, Any], object] | None = None
     limits: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False
+    ranks: int = 1
 
 
 def lightning(module: str, name: str) -> Any:
@@ -58,6 +60,12 @@ def scaled() -> dict[str, Any]:
     """Return half precision with a gradient scaler; on the CPU Lightning itself uses none."""
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     return {"plugins": [lightning("plugins", "MixedPrecision")("16-mixed", "cpu", scaler)]}
+
+
+def sharded() -> dict[str, Any]:
+    """Return what spreads parameters over two ranks, as ``fully_shard`` does, on CPUs."""
+    strategy = lightning("strategies", "ModelParallelStrategy")(2, 1, process_group_backend="gloo")
+    return {"strategy": strategy, "devices": 2}
 
 
 def find_learning_rate(trainer: Any, module: Any, loader: Any) -> None:
@@ -80,6 +88,7 @@ def plain(**settings: Any) -> Callable[[], Mapping[str, Any]]:
 
 MANUAL = "you step the optimizer yourself, and may hold on to it"
 TWO = "there are 2 optimizers, which are tuned to each other"
+SPREAD = "the parameters are spread over the ranks"
 BAREBONES = {"barebones": True, "enable_checkpointing": None, "logger": None}
 
 MODES = (
@@ -159,4 +168,17 @@ MODES = (
     Mode("barebones", settings=plain(**BAREBONES)),
     Mode("Tuner.lr_find before fit", before=find_learning_rate),
     Mode("Tuner.scale_batch_size before fit", before=find_batch_size),
+    Mode(
+        "ModelParallelStrategy with fully_shard, two ranks",
+        programs.Sharded,
+        sharded,
+        data=programs.twice,
+        limits={
+            "roll back": SPREAD,
+            "switch": SPREAD,
+            "experiments": f"{SPREAD}, and cannot be copied",
+        },
+        slow=True,
+        ranks=2,
+    ),
 )

@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    TensorDataset,
+    default_collate,
+)
 
 from lightning_plateau.framework import PACKAGE, LightningModule
 from tests.digits import digits
@@ -52,6 +59,11 @@ class Samples:
     images: Tensor
     labels: Tensor
     weights: Tensor
+
+
+def twice(data: Any) -> DataLoader:
+    """Return twice as many batches, for two ranks."""
+    return batches(ConcatDataset([data, data]))
 
 
 def as_dataclass(data: Any) -> DataLoader:
@@ -208,3 +220,14 @@ class Compiled(Net):
 class TwoValidations(Net):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.log("val_loss", self.loss(batch))
+
+
+class Sharded(Net):
+    """Each rank holds a part of every parameter, and gathers the whole for the forward pass."""
+
+    def configure_model(self) -> None:
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = self.device_mesh["data_parallel"]
+        for part in (self.net[0], self.net[4], self):
+            fully_shard(part, mesh=mesh)

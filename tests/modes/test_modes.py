@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_plateau.framework import PACKAGE
-from tests.modes.capabilities import ASKED
+from tests.modes.capabilities import ASKED, ask
 from tests.modes.mode import CAPABILITIES, MODES, Mode
 from tests.modes.page import PAGE, page
 
@@ -23,12 +23,16 @@ def missing(mode: Mode) -> list[pytest.MarkDecorator]:
     return [] if known else [pytest.mark.skip("this Lightning has no WeightAveraging")]
 
 
+def ranked(mode: Mode) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.distributed] if mode.ranks > 1 else []
+
+
 CELLS = [
     pytest.param(
         mode,
         capability,
         id=f"{mode.name}-{capability}",
-        marks=[*([pytest.mark.slow] if mode.slow else []), *missing(mode)],
+        marks=[*([pytest.mark.slow] if mode.slow else []), *ranked(mode), *missing(mode)],
     )
     for mode in MODES
     for capability in CAPABILITIES
@@ -38,7 +42,7 @@ CELLS = [
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("mode", "capability"), CELLS)
 def test_cell(mode: Mode, capability: str, tmp_path: Path) -> None:
-    assert ASKED[capability](mode, tmp_path) == mode.limits.get(capability, "")
+    assert ask(mode, capability, tmp_path) == mode.limits.get(capability, "")
 
 
 def test_every_limit_belongs_to_a_column() -> None:
