@@ -20,6 +20,7 @@ from lightning_plateau.diagnosis import select_rules
 from lightning_plateau.framework import Callback, LightningModule, Trainer
 from lightning_plateau.inquiry import Check, When
 from lightning_plateau.ranks import RankFailedError
+from lightning_plateau.recording.recorder import check_version
 from lightning_plateau.report.loggers import LoggerFeed
 from lightning_plateau.report.progress_column import WATCHING, ProgressColumn
 from lightning_plateau.training.optimizers import adapt
@@ -129,6 +130,7 @@ class PlateauCallback(Callback):
         self._watch: Watch | None = None
         self._history = History()
         self._restored: Mapping[str, Any] | None = None
+        self._unread = ""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process can be started with: all but the training under way."""
@@ -197,6 +199,7 @@ class PlateauCallback(Callback):
     @harmless
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
         restored, self._restored = self._restored, None
+        unread, self._unread = self._unread, ""
         if restored is None:
             self._chronicle.forget()
         self._chronicle.open_folder(self._folder(trainer))
@@ -208,6 +211,8 @@ class PlateauCallback(Callback):
         if self._column is not None:
             self._column.text = WATCHING
             self._column.attach(trainer.progress_bar_callback)
+        if unread:
+            chronicle.unsupported(f"{unread}; the run is watched as if it began here")
         if is_compiled(module):
             chronicle.unsupported("compiled modules are not taped: activations are not watched")
 
@@ -415,8 +420,15 @@ class PlateauCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts: optimizers and loops exist only then."""
-        self._restored = state_dict
-        self._chronicle.load_state_dict(state_dict)
+        self._restored, self._unread = None, ""
+        try:
+            check_version(state_dict["recorder"])
+            self._chronicle.load_state_dict(state_dict)
+        except Exception as error:  # noqa: BLE001 - it becomes LP903, and the run goes on
+            kind = type(error).__name__
+            self._unread = f"the checkpoint holds a state that cannot be read: {kind}: {error}"
+        else:
+            self._restored = state_dict
 
 
 def _try_last(action: Callable[[], object]) -> None:

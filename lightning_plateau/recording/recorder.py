@@ -503,11 +503,7 @@ class Recorder:
         Raises:
             ValueError: If the state is of a newer version.
         """
-        if state["version"] > STATE_VERSION:
-            raise ValueError(
-                f"the checkpoint's recorder state is of version {state['version']}; "
-                f"this version of lightning_plateau reads up to {STATE_VERSION}: upgrade it"
-            )
+        check_version(state)
         self.clock = state["clock"]
         self.spared = state.get("spared", False)
         self._census.load_state_dict(state["census"])
@@ -517,3 +513,16 @@ class Recorder:
         self._tapes = from_plain(tuple[Tape, ...], json.loads(state["tapes"]))
         self._epoch_ends = list(state["epoch_ends"])
         self._learning_rates = dict(state["learning_rates"])
+
+
+def check_version(state: Mapping[str, Any]) -> None:
+    """Do nothing for a state of a recorder that this version of the library reads.
+
+    Raises:
+        ValueError: If it is of a newer version.
+    """
+    if state["version"] > STATE_VERSION:
+        raise ValueError(
+            f"the checkpoint's recorder state is of version {state['version']}; "
+            f"this version of lightning_plateau reads up to {STATE_VERSION}: upgrade it"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,10 +83,29 @@ def _bucket_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     first = tensors[0]
     if not (first.is_floating_point() or first.is_complex()):  # quantized parameters
         tensors = [tensor.float() for tensor in tensors]
+    if _is_spread(first):
+        return _norms_of_shards(tensors)
     norms = list(torch._foreach_norm(list(tensors), 2, dtype=_norm_type(first)))
     if type(norms[0]) is not Tensor:
         norms = [_whole(norm) for norm in norms]
     return norms
+
+
+def _is_spread(tensor: Tensor) -> bool:
+    """Whether each rank holds a part of it: norms of parts add up to that of the whole."""
+    placements: Any = getattr(tensor, "placements", None)
+    return placements is not None and not any(part.is_partial() for part in placements)
+
+
+def _norms_of_shards(tensors: Sequence[Any]) -> list[Tensor]:
+    """Return the norms of the whole tensors, by one collective for all of them, not one each."""
+    mesh, placements = tensors[0].device_mesh, tensors[0].placements
+    parts = stacked(_bucket_norms([tensor.to_local() for tensor in tensors])).abs()
+    squares = parts.double().square()
+    for dimension, placement in enumerate(placements):
+        if placement.is_shard():
+            torch.distributed.all_reduce(squares, group=mesh.get_group(dimension))
+    return list(squares.sqrt().to(parts.dtype).unbind())
 
 
 def _norm_type(tensor: Tensor) -> torch.dtype:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 import torch
+import torch.distributed.tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_plateau.recording.probes.gradients import stacked, tensor_norms
+from tests.ranks import on_ranks
 
 TYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]
 
@@ -100,3 +103,22 @@ def test_scale_and_order_hold_for_any_list(rows: list[list[float]]) -> None:
     assert [float(n) for n in tensor_norms(tensors)] == pytest.approx(
         [float(t.double().norm()) for t in tensors], rel=1e-5, abs=1e-20
     )
+
+
+def norms_of_spread() -> list[float]:
+    torch.distributed.init_process_group("gloo", rank=int(os.environ["LOCAL_RANK"]))
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (2,))
+    tensor = torch.distributed.tensor
+    whole = [torch.arange(15.0).reshape(5, 3), torch.tensor([3.0]), torch.zeros(4, 2)]
+    spread = [tensor.distribute_tensor(one, mesh, [tensor.Shard(0)]) for one in whole]
+    kept = tensor.distribute_tensor(whole[0], mesh, [tensor.Replicate()])
+    found = [float(norm) for norm in tensor_norms([*spread, kept, whole[0]])]
+    torch.distributed.destroy_process_group()
+    return found
+
+
+@pytest.mark.distributed
+def test_of_tensors_that_are_spread_over_ranks_it_is_the_norm_of_the_whole() -> None:
+    first, second = on_ranks(norms_of_spread)
+    norm = float(torch.arange(15.0).norm())
+    assert first == second == pytest.approx([norm, 3.0, 0.0, norm, norm])
