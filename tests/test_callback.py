@@ -417,7 +417,7 @@ def test_resumed_mid_epoch_it_finds_and_records_the_same(tmp_path: Path) -> None
         torch.manual_seed(0)
         callback = PlateauCallback(dirpath=str(tmp_path / name), every_n_steps=3)
         fit = trainer(callback, *more, max_epochs=2, enable_checkpointing=bool(more))
-        fit.fit(Quiet(), repeated(), ckpt_path=checkpoint, weights_only=True)
+        fit.fit(Quiet(), repeated(), ckpt_path=checkpoint)
         return callback
 
     saving = ModelCheckpoint(tmp_path, "at-{step}", every_n_train_steps=7, save_top_k=-1)
@@ -444,7 +444,7 @@ def test_resuming_into_the_same_folder_writes_no_line_twice(tmp_path: Path) -> N
     for epochs, checkpoint in ((1, None), (2, tmp_path / "at-step=5.ckpt")):
         callback = PlateauCallback(dirpath=str(tmp_path / "plateau"), every_n_steps=3)
         fit = trainer(callback, saving, enable_checkpointing=True, max_epochs=epochs)
-        fit.fit(Quiet(), loader(), ckpt_path=checkpoint, weights_only=True)
+        fit.fit(Quiet(), loader(), ckpt_path=checkpoint)
     read = Journal.read(tmp_path / "plateau" / "journal.jsonl")
     assert [finding.code for finding in read.findings].count("LP701") == 1
 

@@ -28,9 +28,7 @@ class Small(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10)
-        )
+        self.net = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images.flatten(1)).softmax(dim=1)
@@ -81,10 +79,10 @@ def train(
     saving = [Saving(folder / "amid.ckpt")] if resume is None else []
     settings: dict[str, Any] = {"strategy": "ddp", "devices": ranks} if ranks > 1 else {}
     fit = trainer(own, *saving, **settings)
-    fit.fit(module(), data, ckpt_path=resume, weights_only=True)
+    fit.fit(module(), data, ckpt_path=resume)
     losses = own.history[signal.LOSS]
     told = [(one.code, one.message) for one in own.findings]
-    weights = [p.detach().clone() for p in fit.lightning_module.parameters()]
+    weights = [p.detach().flatten().tolist() for p in fit.lightning_module.parameters()]
     return own.disabled, losses.steps.tolist(), losses.values.tolist(), told, weights
 
 
@@ -118,9 +116,7 @@ def test_at_another_number_of_ranks(policy: Any, first: int, then: int, tmp_path
     before, *_ = ends(first, None)
     after = ends(then, tmp_path / "amid.ckpt")
     assert_goes_on(before, after[0])
-    for other in after[1:]:
-        assert other[:4] == after[0][:4]
-        assert all(torch.equal(a, b) for a, b in zip(other[4], after[0][4], strict=True))
+    assert all(other == after[0] for other in after[1:])
 
 
 CHANGED = {
@@ -153,14 +149,15 @@ def test_with_layers_of_other_names(tmp_path: Path) -> None:
         assert known[rows, layers.labels.index(label)].all()
 
 
-@pytest.mark.parametrize("state", sorted(STATES.glob("*.ckpt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("state", sorted(STATES.glob("*.state")), ids=lambda path: path.stem)
 def test_from_a_state_that_an_older_version_has_written(state: Path, tmp_path: Path) -> None:
     callback = own(tmp_path)
     disabled, steps, losses, told, _ = train(tmp_path, callback, resume=state)
-    assert not disabled
-    assert steps == list(range(STEPS)), told
+    assert not disabled, told
+    assert steps == list(range(STEPS))
     assert np.isfinite(losses).all()
-    assert [code for code, _ in told] == ["LP701"]
+    assert told[0][0] == "LP701"
+    assert "LP903" not in dict(told)
 
 
 def _from_the_future(state: Any) -> None:

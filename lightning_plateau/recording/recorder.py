@@ -506,8 +506,9 @@ class Recorder:
         check_version(state)
         self.clock = state["clock"]
         self.spared = state.get("spared", False)
-        self._census.load_state_dict(state["census"])
-        for optimizer, waiting in zip(self._optimizers, state["agreement"], strict=False):
+        if "census" in state:  # the first states had neither this nor the next
+            self._census.load_state_dict(state["census"])
+        for optimizer, waiting in zip(self._optimizers, state.get("agreement", ()), strict=False):
             optimizer.agreement.load_state_dict(waiting)
         self._store.load_state_dict(state["series"])
         self._tapes = from_plain(tuple[Tape, ...], json.loads(state["tapes"]))

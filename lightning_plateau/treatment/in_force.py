@@ -63,6 +63,6 @@ class InForce:
                 known[held["name"]](**held["settings"]),
                 Change(held["before"], held["after"], held["undo"]),
             )
-            for held in state["remedies"]
+            for held in state.get("remedies", ())
             if held["name"] in known
         ]

@@ -489,7 +489,7 @@ class Treatment:
         self._run.guard.load_state_dict(state["guard"])
         self._run.snapshots.load_state_dict(state["snapshots"])
         self._trial = None if state["trial"] is None else Trial.from_state_dict(state["trial"])
-        self._in_force.load_state_dict(state["in_force"])
+        self._in_force.load_state_dict(state.get("in_force", {}))  # the first states had none
         self._in_force.resume(self._run, optimizers=False)
         if self._trial is not None and not self._trial.remedy.replaces_optimizer:
             self._trial.remedy.resume(self._run, self._trial.change)
@@ -594,7 +594,7 @@ def resume_optimizers(run: Run, state: Mapping[str, Any]) -> None:
         state: What ``Treatment.state_dict`` returned.
     """
     in_force = InForce()
-    in_force.load_state_dict(state["in_force"])
+    in_force.load_state_dict(state.get("in_force", {}))
     in_force.resume(run, optimizers=True)
     trial = None if state["trial"] is None else Trial.from_state_dict(state["trial"])
     if trial is not None and trial.remedy.replaces_optimizer:

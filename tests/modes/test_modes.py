@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed.fsdp
 
 from lightning_plateau.framework import PACKAGE
 from tests.modes.capabilities import ASKED, ask
@@ -18,9 +19,12 @@ callbacks = importlib.import_module(f"{PACKAGE}.callbacks")
 
 
 def missing(mode: Mode) -> list[pytest.MarkDecorator]:
-    """Skip what the Lightning in use does not have yet."""
-    known = not mode.name.startswith("WeightAveraging") or hasattr(callbacks, "WeightAveraging")
-    return [] if known else [pytest.mark.skip("this Lightning has no WeightAveraging")]
+    """Skip what the Lightning or the torch in use does not have yet."""
+    if mode.name.startswith("WeightAveraging") and not hasattr(callbacks, "WeightAveraging"):
+        return [pytest.mark.skip("this Lightning has no WeightAveraging")]
+    if "fully_shard" in mode.name and not hasattr(torch.distributed.fsdp, "fully_shard"):
+        return [pytest.mark.skip("this torch has no fully_shard")]
+    return []
 
 
 def ranked(mode: Mode) -> list[pytest.MarkDecorator]:

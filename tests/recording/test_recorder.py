@@ -54,7 +54,7 @@ class Loop:
             last = index == len(data) - 1
             if (index + 1) % self.accumulate == 0 or last:
                 gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
-                self.norms.append(float(nn.utils.get_total_norm(gradients)))
+                self.norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
                 self.recorder.observe_gradients(0, accumulated=self.accumulate)
                 self.optimizer.step()
                 self.optimizer.zero_grad()

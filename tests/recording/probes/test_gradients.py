@@ -118,6 +118,9 @@ def norms_of_spread() -> list[float]:
 
 
 @pytest.mark.distributed
+@pytest.mark.skipif(
+    not hasattr(torch.distributed.tensor, "distribute_tensor"), reason="torch has it elsewhere"
+)
 def test_of_tensors_that_are_spread_over_ranks_it_is_the_norm_of_the_whole() -> None:
     first, second = on_ranks(norms_of_spread)
     norm = float(torch.arange(15.0).norm())
