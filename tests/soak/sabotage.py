@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 
-import lightning_plateau.callback as shell
 from lightning_plateau import PlateauCallback
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.experiments import plan
 from lightning_plateau.recording.block import StepBlock
+from lightning_plateau.recording.recorder import Recorder
 from lightning_plateau.report import html
 from lightning_plateau.report.announcer import Announcer
+from lightning_plateau.report.loggers import LoggerFeed
+from lightning_plateau.treatment.treatment import Treatment
 from tests.soak.injection import STEPS, Injection
 
 PLANTED = "planted by the soak"
@@ -88,11 +90,11 @@ def _rule(injection: Injection, callback: PlateauCallback, folder: Path) -> None
 
 
 def _probe(injection: Injection, callback: PlateauCallback, folder: Path) -> None:
-    _trip(shell.Recorder, injection.choice(PROBES), injection, folder)
+    _trip(Recorder, injection.choice(PROBES), injection, folder)
 
 
 def _treatment(injection: Injection, callback: PlateauCallback, folder: Path) -> None:
-    _trip(shell.Treatment, injection.choice(TREATMENTS), injection, folder)
+    _trip(Treatment, injection.choice(TREATMENTS), injection, folder)
 
 
 def _experiment(injection: Injection, callback: PlateauCallback, folder: Path) -> None:
@@ -102,7 +104,7 @@ def _experiment(injection: Injection, callback: PlateauCallback, folder: Path) -
 
 
 def _logger(injection: Injection, callback: PlateauCallback, folder: Path) -> None:
-    _trip(shell.LoggerFeed, injection.choice(("begin", "update", "conclude")), injection, folder)
+    _trip(LoggerFeed, injection.choice(("begin", "update", "conclude")), injection, folder)
 
 
 def _announcer(injection: Injection, callback: PlateauCallback, folder: Path) -> None:

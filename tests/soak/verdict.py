@@ -32,7 +32,7 @@ def problems(injection: Injection, folder: Path, endings: Endings, bare: State) 
     """Return what went wrong beyond the fault itself; nothing where all held."""
     resumed = endings.resumed
     found = [f"hung after {one.took_s:.0f} s" for one in endings.all if one.hung]
-    swallowed = any("failed: UserError" in text for text in _complaints(folder))
+    swallowed = any(_fails_of_the_user(text) for text in _complaints(folder))
     fired, whole = (folder / "fired").exists(), (folder / "rank0.pt").exists()
     killed_by_us = injection.kind not in FATAL and (resumed is not None or not whole)
     if killed_by_us or (resumed is not None and not whole):
@@ -110,7 +110,7 @@ def _words(injection: Injection, folder: Path, resumed: Ending | None) -> list[s
     raises &= not (injection.kind == "rule on one rank" and injection.rank == 1)
     if raises and fired and not any(PLANTED in message for message in ours):
         found.append(f"the failure is not told: {ours}")
-    if kind not in OURS and any("UserError" not in message for message in ours):
+    if kind not in OURS and not all(map(_fails_of_the_user, ours)):
         found.append(f"it complains: {ours}")
     if first["disabled"] and (kind in DEGRADED or kind not in OURS):
         found.append(f"it has stepped aside: {ours}")
@@ -120,6 +120,11 @@ def _words(injection: Injection, folder: Path, resumed: Ending | None) -> list[s
     if not at_the_end and len({str((one["disabled"], _of_the_training(one))) for one in said}) > 1:
         found.append(f"the ranks disagree: {[(o['disabled'], o['found']) for o in said]}")
     return found
+
+
+def _fails_of_the_user(message: str) -> bool:
+    """Whether a complaint is of the user's own failure in an experiment, here or elsewhere."""
+    return "UserError" in message or "another rank gave it up" in message
 
 
 def _complaints(folder: Path) -> list[str]:
