@@ -108,7 +108,9 @@ def _words(injection: Injection, folder: Path, resumed: Ending | None) -> list[s
     raises = kind in OURS and kind not in SILENT
     # Rank zero diagnoses for all: a rule that fails elsewhere alone costs nothing.
     raises &= not (injection.kind == "rule on one rank" and injection.rank == 1)
-    if raises and fired and not any(PLANTED in message for message in ours):
+    # What fails after the last meeting is told on its own rank alone.
+    ending = [m for one in said for _, m in one["found"] if "at 'end'" in m]
+    if raises and fired and not any(PLANTED in message for message in [*ours, *ending]):
         found.append(f"the failure is not told: {ours}")
     if kind not in OURS and not all(map(_fails_of_the_user, ours)):
         found.append(f"it complains: {ours}")
@@ -116,8 +118,7 @@ def _words(injection: Injection, folder: Path, resumed: Ending | None) -> list[s
         found.append(f"it has stepped aside: {ours}")
     if resumed is not None and first["steps"] != list(range(first["clock"])):
         found.append("the resumed history has gaps")
-    at_the_end = any("at 'end'" in message for one in said for _, message in one["found"])
-    if not at_the_end and len({str((one["disabled"], _of_the_training(one))) for one in said}) > 1:
+    if not ending and len({str((one["disabled"], _of_the_training(one))) for one in said}) > 1:
         found.append(f"the ranks disagree: {[(o['disabled'], o['found']) for o in said]}")
     return found
 
