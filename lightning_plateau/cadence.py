@@ -53,8 +53,12 @@ class Cadence:
             drains <= YOUNG
             or drains % LONGEST == 0
             or (grown and not spared)
-            or any(self._alarming(history[signal]) for signal in (LOSS, GRADIENT_NORM))
+            or self.alarming(history)
         )
+
+    def alarming(self, history: History) -> bool:
+        """Whether losses or gradients of the last block are such as to be looked at at once."""
+        return any(self._alarming(history[signal]) for signal in (LOSS, GRADIENT_NORM))
 
     def bound(self, step: int, since: int = 0) -> bool:
         """Whether the run is looked at closely at ``step`` whatever it costs.

@@ -25,7 +25,7 @@ from lightning_plateau.ranks import Ranks
 from lightning_plateau.recording.batch import batch_size
 from lightning_plateau.recording.draft import Draft
 from lightning_plateau.recording.profile import Hints, take_profile
-from lightning_plateau.recording.recorder import Recorder
+from lightning_plateau.recording.recorder import EARLY_SAMPLES, FEW_SAMPLES, Recorder
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
 from lightning_plateau.recording.waiting import Waiting
 from lightning_plateau.report.progress_column import bar_state
@@ -46,6 +46,8 @@ class Settings:
         every_n_steps: Optimizer steps between looks, where the policy asks for none sooner.
         experiments: When experiments are made.
         check: Whether to begin with experiments.
+        lean: Whether only what is asked for is diagnosed, and a few steps are looked at closely:
+            for trials of a search, most of which nobody will ever read of.
     """
 
     policy: Policy
@@ -53,6 +55,7 @@ class Settings:
     every_n_steps: int
     experiments: When
     check: Check
+    lean: bool = False
 
 
 class Watch:
@@ -74,6 +77,7 @@ class Watch:
         ranks: What the ranks do together.
         history: What was recorded, as of the last look.
         findings: What the last look has found, the most probable cause first.
+        looks: How often the run was diagnosed.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Watch:
             every_n_steps=every_n_steps,
             tags=_needed(settings.rules),
             tape=not is_compiled(module),
+            early=FEW_SAMPLES if settings.lean else EARLY_SAMPLES,
         )
         self.recorder.profile = profile
         self.treatment = Treatment(run, settings.policy, chronicle.journal, chronicle.say)
@@ -113,8 +118,10 @@ class Watch:
         self.waiting = Waiting(trainer.strategy.root_device)
         self.history = self.recorder.history()
         self.findings: tuple[Finding, ...] = ()
+        self.looks = 0
         self._rules, self._chronicle, self._show = settings.rules, chronicle, show
         self._cadence, self._economy = Cadence(every_n_steps), Economy()
+        self._lean = settings.lean
         self._replicated = holds_replicas(trainer)
         self._validation = ValidationLoss()
         self._window_open = False
@@ -237,15 +244,18 @@ class Watch:
         certain = tuple(f for f in diagnose(history, self._rules) if f.certain)
         self._chronicle.tell(self._chronicle.ledger.add(certain))
 
-    def look(self, *, finished: bool = False, ended: bool = False) -> None:
+    def look(
+        self, *, finished: bool = False, ended: bool = False, at_once: bool = False
+    ) -> None:
         """Drain, diagnose and, while training goes on, treat; the same on every rank.
 
         Ranks that have met come to the end together. After an exception each is on its own.
+        ``at_once``: diagnose, whether it is time or not.
         """
         together = self.ranks.several and (finished or not ended)
         if ended or finished:
             self.recorder.close_unstepped()
-        due = finished or ended or self.treatment.on_trial or self.inquiry.has_news
+        due = finished or ended or at_once or self.treatment.on_trial or self.inquiry.has_news
         spared, losses = not (finished or ended) and self._spared(), None
         if together:
             losses, spared, due = self._meet(spared=spared, at_once=due)
@@ -293,6 +303,7 @@ class Watch:
         """Diagnose, tell what is new and, while training goes on, ask or treat."""
         treatment, chronicle = self.treatment, self._chronicle
         self.findings = self._diagnose(together)
+        self.looks += 1
         chronicle.tell(chronicle.ledger.update(self.findings, treatment.treated_codes))
         if treatment.tell_skipped(self.history, self.findings):
             self.findings = self._diagnose(together)
@@ -310,11 +321,14 @@ class Watch:
     def _spared(self) -> bool:
         """Whether close looks cost too much to take one now."""
         since = self.treatment.episode_step
-        if self.treatment.on_trial or self._cadence.bound(self.recorder.clock, since):
+        bound = self._cadence.bound(self.recorder.clock, since) and not self._lean
+        if self.treatment.on_trial or bound:
             return False
         return not self._economy.affordable()
 
     def _due(self, history: History) -> bool:
+        if self._lean:
+            return self._cadence.alarming(history)
         since = self.treatment.episode_step
         return self._cadence.due(history, since, spared=self.recorder.spared)
 

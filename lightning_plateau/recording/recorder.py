@@ -41,6 +41,8 @@ from lightning_plateau.recording.weights import record_initial_norms, record_par
 
 EARLY_SAMPLES = frozenset({0, 1, 2, 5, 10, 20, 35})
 """Steps that are sampled whatever the cadence: most faults show at once."""
+FEW_SAMPLES = frozenset({0, 10})
+"""The same, where a look must cost next to nothing."""
 LAST_OF_THE_FIRST = 2
 """The first steps are sampled one after another; the gradients after the last are not compared."""
 MOST_ALERTS = 2
@@ -62,6 +64,7 @@ class Recorder:
         every_n_steps: Optimizer steps between samples, and between drains.
         tags: Tags of the signals that somebody needs; None records all.
         tape: Whether the forward pass may be recorded; False for compiled modules.
+        early: Steps that are sampled whatever the cadence.
 
     Attributes:
         clock: Optimizer steps made.
@@ -79,6 +82,7 @@ class Recorder:
         every_n_steps: int = 50,
         tags: frozenset[str] | None = None,
         tape: bool = True,
+        early: frozenset[int] = EARLY_SAMPLES,
     ) -> None:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, but is {every_n_steps}")
@@ -89,7 +93,7 @@ class Recorder:
         self.failure: Exception | None = None
         self.spared = False
         self._module = module
-        self._tape_allowed = tape
+        self._tape_allowed, self._early = tape, early
         self._optimizers = [
             Watched(
                 list(parameters),
@@ -127,7 +131,7 @@ class Recorder:
         """Whether the step under way is one that is looked at closely."""
         return (
             (self.clock % self.every_n_steps == 0 and not self.spared)
-            or self.clock in EARLY_SAMPLES
+            or self.clock in self._early
             or self.clock < self._alert_until
         )
 

@@ -6,36 +6,58 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial
 
-from lightning_plateau.callback import PlateauCallback
+from lightning_plateau.callback import PlateauCallback, harmless
+from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.finding import Finding, Severity
+from lightning_plateau.diagnosis import select_rules
 from lightning_plateau.framework import Callback, LightningModule, Trainer
 from lightning_plateau.recording.validation import loss_name
-from lightning_plateau.tuning.fault import ENDED, FAULT, described, fatal
-from lightning_plateau.tuning.pruner import PlateauPruner
+from lightning_plateau.tuning.fault import (
+    ENDED,
+    ENOUGH,
+    FAULT,
+    OF_THE_SETTINGS,
+    cause,
+    described,
+    fatal,
+)
+from lightning_plateau.tuning.outlook import Standing, hopeless
+from lightning_plateau.tuning.pruner import PlateauPruner, rivals, sign_of
 
-LOOKS, FEWEST_STEPS, MOST_STEPS = 8, 10, 50
-"""Diagnoses of a short trial, and the steps between two of them: fewest and most."""
-SCORE = "score"
-FINDINGS = "findings"
+DRAINS, LOOKS, FEWEST_STEPS, MOST_STEPS = 16, 8, 10, 50
+"""Parts of a trial after each of which it is drained, or diagnosed; steps of one: fewest, most."""
+FIRST_LOOK, LATER = 1 / 16, 1.4
+"""Share of a trial after which it is first diagnosed, and how much later each time after that."""
+REST = 1 / 4
+"""Share of a trial after which it is watched no longer, where nothing is wrong with it."""
+SCORE, GUESS = "score", "guess"
+FINDINGS, STEPS = "findings", "steps"
 Opener = Callable[[], Trial]
 
 
 class TrialWatch(PlateauCallback):
     """Watches a trial as ``PlateauCallback(policy="observe")`` does, and writes no files.
 
+    A trial on one process is watched leanly: few steps are looked at closely, and it is diagnosed
+    when ``look`` is called, or when its loss or gradients leap or cease to be finite.
+
     Args:
-        every_n_steps: Optimizer steps between diagnoses; None for an eighth of the trial, and 50
-            at most.
+        every_n_steps: Optimizer steps between diagnoses; by default they are made when asked for.
+        thorough: Whether every rule is asked, or only those on faults that settings bring about.
     """
 
-    def __init__(self, every_n_steps: int | None = None) -> None:
+    def __init__(self, every_n_steps: int | None = None, *, thorough: bool = True) -> None:
         super().__init__(
             policy="observe",
             every_n_steps=MOST_STEPS if every_n_steps is None else every_n_steps,
+            select=None if thorough else list(OF_THE_SETTINGS),
             experiments="never",
             quiet=True,
             log=False,
@@ -44,11 +66,49 @@ class TrialWatch(PlateauCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at a short trial more often than at a long one: its end is near."""
-        planned = trainer.estimated_stepping_batches
-        if self._adapts and math.isfinite(planned) and planned > 0:
-            every_n_steps = min(MOST_STEPS, max(FEWEST_STEPS, int(planned) // LOOKS))
-            self._settings = replace(self._settings, every_n_steps=every_n_steps)
+        planned, alone = planned_steps(trainer), trainer.world_size == 1
+        settings = self._settings
+        if self._adapts and planned is not None:
+            parts = planned // (DRAINS if alone else LOOKS)
+            every_n_steps = min(MOST_STEPS, max(FEWEST_STEPS, parts))
+            settings = replace(settings, every_n_steps=every_n_steps)
+        if not alone:  # every rank asks the same
+            settings = replace(settings, rules=select_rules())
+        self._settings = replace(settings, lean=alone and self._adapts)
         super().on_train_start(trainer, pl_module)
+
+    @property
+    def is_lean(self) -> bool:
+        """Whether the trial is diagnosed only when asked for."""
+        return self._settings.lean
+
+    @property
+    def looks(self) -> int:
+        """How often the trial was diagnosed."""
+        return 0 if self._watch is None else self._watch.looks
+
+    @harmless
+    def look(self) -> None:
+        """Diagnose the trial now."""
+        if self._watch is not None:
+            self._watch.look(at_once=True)
+
+    def rest(self) -> None:
+        """Watch no longer: the trial is sound, and what is sound needs no close look."""
+        self._release()
+        self.disabled = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Diagnose the whole trial, unless it is watched leanly."""
+        if not self.is_lean:
+            super().on_train_end(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Look for the cause, unless it is that the trial was ended."""
+        if not isinstance(exception, optuna.TrialPruned):
+            super().on_exception(trainer, pl_module, exception)
 
     def _folder(self, trainer: Trainer) -> None:
         """Write nowhere: a search of a thousand trials would write a thousand reports."""
@@ -71,15 +131,16 @@ class TrialReport(Callback):
         self,
         trial: Trial | None,
         monitor: str | None = None,
-        watch: PlateauCallback | None = None,
+        watch: TrialWatch | None = None,
         reopen: Opener | None = None,
     ) -> None:
         self._trial, self._pid = trial, os.getpid()
         self._monitor = monitor
         self._watch = watch
         self._reopen = reopen
-        self._validations = 0
-        self._seen: object = None
+        self._scores: list[float] = []
+        self._looks = 0
+        self._next_look = FIRST_LOOK
         self._fault = ""
         self._suspected: frozenset[str] = frozenset()
 
@@ -87,33 +148,113 @@ class TrialReport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """End the trial where the latest diagnosis says that it is sick."""
-        if self._watch is None or self._watch.history is self._seen:
+        if self._watch is None:
             return
-        self._seen = self._watch.history
-        found = fatal(self._watch.findings, self._suspected)
-        self._suspected = frozenset(one.code for one in self._watch.findings)
-        code = "" if found is None else found.code
-        if code == self._fault == "":
-            return
-        if trainer.is_global_zero and code != self._fault:
-            self._opened().set_user_attr(FAULT, None if found is None else described(found))
-        self._fault = code
-        if code:
+        if self._watch.is_lean and not self._scores and self._is_time(trainer):
+            self._watch.look()  # validations are rare here
+        if self._watch.looks != self._looks and self._take_over(trainer):
             self._end_if_told(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the score."""
+        """Report the score; diagnose a trial that does not look well."""
         if trainer.sanity_checking:
             return
-        self._validations += 1
+        score = score_of(trainer, self._monitor)
+        self._scores.append(score)
         if trainer.is_global_zero:
-            trial, score = self._opened(), score_of(trainer, self._monitor)
-            trial.report(score, self._validations)
+            trial = self._opened()
+            trial.report(score, len(self._scores))
             trial.set_user_attr(SCORE, score if math.isfinite(score) else None)
+        if self._watch is not None and self._watch.is_lean:
+            self._judge(trainer, self._watch)
         self._end_if_told(trainer)
 
+    # -- what is wrong with the trial -----------------------------------------------------------
+
+    def _take_over(self, trainer: Trainer, outlook: Finding | None = None) -> bool:
+        """Note with the trial what the latest diagnosis found; return whether that may end it."""
+        assert self._watch is not None
+        findings, self._looks = self._watch.findings, self._watch.looks
+        behind = self._watch.is_lean and self._is_behind()
+        found = fatal(findings, self._suspected, others_do_better=behind)
+        if found is None and outlook is not None:
+            found = cause(findings) or outlook
+        self._suspected = frozenset(one.code for one in findings)
+        code = "" if found is None else found.code
+        if trainer.is_global_zero and code != self._fault:
+            self._opened().set_user_attr(FAULT, None if found is None else described(found))
+        changed = code != self._fault
+        self._fault = code
+        return bool(code) or changed
+
+    def _judge(self, trainer: Trainer, watch: TrialWatch) -> None:
+        """Diagnose a trial of which little is to be expected, or that is no better than others."""
+        outlook = self._outlook(trainer, watch)
+        if outlook is not None or (self._is_time(trainer) and not self._is_ahead()):
+            watch.look()
+            self._take_over(trainer, outlook)
+        elif self._is_sound(trainer, watch):
+            watch.rest()
+
+    def _is_sound(self, trainer: Trainer, watch: TrialWatch) -> bool:
+        """Whether the trial has come so far, without a fault, that its score alone tells enough."""
+        planned = planned_steps(trainer)
+        if planned is None or self._fault or watch.disabled:
+            return False
+        errors = [one for one in watch.findings if one.severity is Severity.ERROR]
+        known = chance_loss(watch.history) is not None
+        return not errors and trainer.global_step >= (REST if known else 2 * REST) * planned
+
+    def _outlook(self, trainer: Trainer, watch: TrialWatch) -> Finding | None:
+        trial, planned = self._opened(), planned_steps(trainer)
+        if self._monitor is not None and "loss" not in self._monitor:
+            return None
+        if planned is None or trial.study.direction is StudyDirection.MAXIMIZE:
+            return None
+        share, step = trainer.global_step / planned, trainer.global_step
+        others = rivals(trial.study, trial, len(self._scores))
+        best = min(others, default=None)
+        guess = self._guess(trial, watch)
+        return hopeless(Standing(self._scores, share, step, guess, best))
+
+    def _guess(self, trial: Trial, watch: TrialWatch) -> float | None:
+        """Return the loss of guessing; over all trials, since a few batches tell it roughly."""
+        own = chance_loss(watch.history)
+        trial.set_user_attr(GUESS, own)
+        known = [one.user_attrs.get(GUESS) for one in trial.study.get_trials(deepcopy=False)]
+        return median([one for one in known if one is not None]) if own is not None else None
+
+    def _is_time(self, trainer: Trainer) -> bool:
+        """Whether the trial has grown enough since it was last looked at."""
+        planned = planned_steps(trainer)
+        step = trainer.global_step
+        if step < FEWEST_STEPS or (planned is not None and step < self._next_look * planned):
+            return False
+        share = step / planned if planned is not None else self._next_look
+        self._next_look = LATER * max(share, self._next_look)
+        return planned is not None or step % MOST_STEPS == 0
+
+    def _others(self) -> tuple[float, list[float]]:
+        study = self._opened().study
+        others = rivals(study, self._opened(), len(self._scores))
+        return sign_of(study) * self._scores[-1] if self._scores else math.nan, others
+
+    def _is_ahead(self) -> bool:
+        """Whether the trial is better than most others were at the same validation."""
+        own, others = self._others()
+        return len(others) >= ENOUGH and own < median(others)
+
+    def _is_behind(self) -> bool:
+        """Whether most others were better at the same validation."""
+        own, others = self._others()
+        return bool(others) and own > median(others)
+
+    # -- the end --------------------------------------------------------------------------------
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the codes of what was found."""
+        """Keep the codes of what was found, and how long it took."""
+        if trainer.is_global_zero:
+            self._opened().set_user_attr(STEPS, trainer.global_step)
         if self._watch is not None and trainer.is_global_zero:
             codes = [one.code for one in self._watch.findings if not one.explained_by]
             self._opened().set_user_attr(FINDINGS, codes)
@@ -139,7 +280,7 @@ class TrialReport(Callback):
         sick = isinstance(pruner, PlateauPruner) and pruner.condemns(trial.study, latest(trial))
         reason = fault["code"] if sick and fault else "pruner"
         trial.set_user_attr(ENDED, reason)
-        trial.set_user_attr("steps", trainer.global_step)
+        trial.set_user_attr(STEPS, trainer.global_step)
         if sick:
             # The sampler is told that such values are not to be had, not only that they are bad.
             trial.set_constraint(FAULT, 1.0)
@@ -173,6 +314,12 @@ def score_of(trainer: Trainer, monitor: str | None) -> float:
     return float(logged[name])
 
 
+def planned_steps(trainer: Trainer) -> int | None:
+    """Return the optimizer steps that are planned; None where there is no end."""
+    planned = trainer.estimated_stepping_batches
+    return int(planned) if math.isfinite(planned) and planned > 0 else None
+
+
 def latest(trial: Trial) -> FrozenTrial:
     """Return the trial as its storage knows it, which other processes may have written to."""
     return trial.storage.get_trial(trial._trial_id)
@@ -188,8 +335,8 @@ def trial_callbacks(
     Args:
         trial: The trial.
         monitor: Name of the logged metric to report; by default the loss of the validation.
-        every_n_steps: Optimizer steps between diagnoses; None for an eighth of the trial, and 50
-            at most.
+        every_n_steps: Optimizer steps between diagnoses; by default trials that do not look well
+            are diagnosed, and the first ones.
     """
-    watch = TrialWatch(every_n_steps)
+    watch = TrialWatch(every_n_steps, thorough=trial.number < ENOUGH)
     return [watch, TrialReport(trial, monitor, watch)]

@@ -20,19 +20,28 @@ OF_THE_CODE = frozenset(
 )
 """Faults of the wiring, which are there whatever the settings."""
 OF_THE_DATA_OR_OBJECTIVE = ("LP1", "LP7")
+OF_THE_SETTINGS = (
+    *("LP201", "LP202", "LP203", "LP205", "LP301", "LP302"),
+    *("LP401", "LP402", "LP403", "LP406", "LP407", "LP409", "LP412", "LP413"),
+    *("LP501", "LP502", "LP504", "LP801", "LP807", "LP808"),
+)
+"""Faults that the settings of a trial bring about; all others show in the first trials."""
 ENOUGH = 3
 """Trials that must die of one likely fault of data or code, none having been well."""
 
 
-def fatal(findings: Iterable[Finding], suspected: Container[str] = ()) -> Finding | None:
+def fatal(
+    findings: Iterable[Finding], suspected: Container[str] = (), *, others_do_better: bool = False
+) -> Finding | None:
     """Return the finding that ends a trial: the first that is an error and likely or certain.
 
     A symptom without its cause must have shown in the diagnosis before as well: a loss may rise for
-    a moment.
+    a moment. Where other trials of the search did better in the same time, once is enough.
 
     Args:
         findings: What is wrong, the most probable cause first.
         suspected: Codes of what was found the time before.
+        others_do_better: Whether most other trials were better at the same validation.
 
     Example:
         >>> at = Finding("LP406", "learning-rate-too-high", 40, Severity.ERROR, 0.9, "…")
@@ -44,7 +53,22 @@ def fatal(findings: Iterable[Finding], suspected: Container[str] = ()) -> Findin
         sure = finding.certainty != "possible"
         if finding.severity is not Severity.ERROR or not sure or finding.explained_by:
             continue
-        if finding.code not in _symptoms() or finding.code in suspected:
+        if finding.code not in _symptoms() or finding.code in suspected or others_do_better:
+            return finding
+    return None
+
+
+def cause(findings: Iterable[Finding]) -> Finding | None:
+    """Return why a trial that has no prospects is as it is; None where no cause is likely.
+
+    Example:
+        >>> low = Finding("LP407", "learning-rate-too-low", 9, Severity.ERROR, 0.9, "…")
+        >>> cause([low]) is low, cause([])
+        (True, None)
+    """
+    for finding in findings:
+        likely = finding.certainty != "possible" and finding.severity is not Severity.INFO
+        if likely and not finding.explained_by and finding.code not in _symptoms():
             return finding
     return None
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lightning_plateau.tuning.fault import FAULT
 
@@ -62,13 +62,8 @@ class PlateauPruner(BasePruner):
         step = trial.last_step
         if step is None or math.isnan(trial.intermediate_values[step]):
             return False
-        sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
-        value = sign * trial.intermediate_values[step]
-        others = [
-            sign * one.intermediate_values[step]
-            for one in study.get_trials(deepcopy=False)
-            if one.number != trial.number and step in one.intermediate_values and _is_sound(one)
-        ]
+        others = rivals(study, trial, step)
+        value = sign_of(study) * trial.intermediate_values[step]
         if not others:
             return False
         places = max(1, math.ceil(self._spared * (len(others) + 1)))
@@ -79,6 +74,20 @@ class PlateauPruner(BasePruner):
         seen = copy.copy(study)
         seen.pruner = self._beside or NopPruner()
         return seen
+
+
+def sign_of(study: Study) -> float:
+    """Return what scores are multiplied by, so that a lower one is better."""
+    return -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
+
+
+def rivals(study: Study, trial: FrozenTrial | Trial, step: int) -> list[float]:
+    """Return what the other sound trials had at the same validation; lower is better."""
+    return [
+        sign_of(study) * one.intermediate_values[step]
+        for one in study.get_trials(deepcopy=False)
+        if one.number != trial.number and step in one.intermediate_values and _is_sound(one)
+    ]
 
 
 def _is_sound(trial: FrozenTrial) -> bool:

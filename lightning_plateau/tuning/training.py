@@ -25,7 +25,7 @@ from lightning_plateau.tuning.callbacks import (
     latest,
     score_of,
 )
-from lightning_plateau.tuning.fault import ENDED
+from lightning_plateau.tuning.fault import ENDED, ENOUGH
 from lightning_plateau.tuning.space import Space, Values
 
 NOT_FINITE = "a score that is not finite"
@@ -46,7 +46,7 @@ class Trials:
         blueprint: What is trained.
         monitor: Name of the score; None for the loss of the validation.
         watched: Whether the diagnosis watches each trial.
-        every_n_steps: Optimizer steps between diagnoses; None for an eighth of the trial.
+        every_n_steps: Optimizer steps between diagnoses; None for when a trial does not look well.
         seed: Seed of every trial, so that trials differ by their values alone.
         reopen: Returns the trial of a number in another process.
     """
@@ -93,7 +93,8 @@ class Trials:
         return score_of(trainer, self.monitor)
 
     def _callbacks(self, trial: Trial | None) -> list[Callback]:
-        watch = TrialWatch(self.every_n_steps) if self.watched else None
+        first = trial is None or trial.number < ENOUGH
+        watch = TrialWatch(self.every_n_steps, thorough=first) if self.watched else None
         report = TrialReport(trial, self.monitor, watch, self._opener(trial))
         return [report] if watch is None else [watch, report]
 

@@ -1,142 +1,45 @@
-"""Time and trials until a search reaches a fixed score: our pruner, none, the median, Hyperband.
+"""Time and steps until a search reaches a fixed score: our pruner, none, the median, Hyperband.
 
-    python -m tests.benchmarks.tuning
-    python -m tests.benchmarks.tuning --seeds 3 --only wine --approach none plateau
-    python -m tests.benchmarks.tuning --write-docs
+    python -m tests.benchmarks.tuning --json found.jsonl            goes on where it was
+    python -m tests.benchmarks.tuning --seeds 3 --only text --approach none plateau
+    python -m tests.benchmarks.tuning --read found.jsonl --write-docs
 
-Every approach is given the same random trials in the same order, over the ready space `optimizer`;
-they differ only in which of them they end early. Time is that of the processor.
+Every approach is given the same random trials in the same order, over a wide space; they differ
+only in which of them they end early. Time is that of the processor. A trial of an approach that
+does not watch the training is trained once, and played to the others of that kind.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from optuna.storages import InMemoryStorage
-from optuna.trial import TrialState
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lightning_plateau.core.plain import from_plain, to_plain
-from lightning_plateau.framework import LightningDataModule, LightningModule
-from lightning_plateau.tuning.blueprint import Blueprint
 from lightning_plateau.tuning.deaths import reason_of
 from lightning_plateau.tuning.pruner import PlateauPruner, make_pruner
-from lightning_plateau.tuning.spaces import optimizer
+from lightning_plateau.tuning.space import Space
 from lightning_plateau.tuning.training import Trials
-from lightning_plateau.tuning.worker import Plan, Worker
+from lightning_plateau.tuning.worker import Plan, Run, Worker
 from tests.benchmarks.overhead import machine, write
+from tests.benchmarks.tuning_curves import CPU_S, STEPS, Played
+from tests.benchmarks.tuning_tasks import SPACE, TASKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "tuning.md"
-APPROACHES = ("none", "median", "hyperband", "plateau", "plateau+median")
+APPROACHES = ("none", "median", "hyperband", "plateau", "plateau+median", "plateau+hyperband")
 MOST_TRIALS = 30
-
-
-class Task(LightningModule):
-    """A perceptron, as a user writes it, with a learning rate to be found."""
-
-    def __init__(self, inputs: int, outputs: int, width: int = 64) -> None:
-        super().__init__()
-        self.outputs = outputs
-        self.net = nn.Sequential(
-            nn.Linear(inputs, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, outputs),
-        )
-
-    def loss(self, batch: Any) -> Tensor:
-        """Return cross entropy for classes, the squared error for a number."""
-        samples, targets = batch
-        found = self.net(samples)
-        return (
-            F.mse_loss(found[:, 0], targets)
-            if self.outputs == 1
-            else F.cross_entropy(found, targets)
-        )
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
-        return self.loss(batch)
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the loss."""
-        self.log("val_loss", self.loss(batch))
-
-
-@cache
-def standardized(name: str) -> tuple[Tensor, Tensor]:
-    """Return the samples of a data set, standardized, and the targets."""
-    loaders: dict[str, Callable[[], Any]] = {
-        "digits": load_digits,
-        "breast cancer": load_breast_cancer,
-        "diabetes": load_diabetes,
-    }
-    found = loaders[name]()
-    samples = torch.tensor(found.data, dtype=torch.float32)
-    samples = (samples - samples.mean(0)) / (samples.std(0) + 1e-6)
-    targets = torch.tensor(found.target)
-    if name == "diabetes":
-        targets = ((targets - targets.mean()) / targets.std()).float()
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
-    return samples[order], targets[order]
-
-
-class Data(LightningDataModule):
-    """The samples of a data set, a quarter of them for validation."""
-
-    def __init__(self, name: str, batch_size: int = 32) -> None:
-        super().__init__()
-        self.name, self.batch_size = name, batch_size
-
-    def _loader(self, part: slice, *, shuffle: bool) -> Any:
-        samples, targets = standardized(self.name)
-        set_ = TensorDataset(samples[part], targets[part])
-        return DataLoader(set_, self.batch_size if shuffle else 512, shuffle=shuffle)
-
-    def train_dataloader(self) -> Any:
-        """Return three quarters of the samples."""
-        return self._loader(slice(len(standardized(self.name)[0]) // 4, None), shuffle=True)
-
-    def val_dataloader(self) -> Any:
-        """Return a quarter of them."""
-        return self._loader(slice(0, len(standardized(self.name)[0]) // 4), shuffle=False)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A task and the validation loss that the search is to reach.
-
-    Attributes:
-        target: A loss that about one random trial in six reaches, by 24 trials of another seed.
-        epochs: Epochs of a trial.
-    """
-
-    inputs: int
-    outputs: int
-    target: float
-    epochs: int
-
-
-PROBLEMS: Mapping[str, Problem] = {
-    "digits": Problem(64, 10, 0.27, 8),
-    "breast cancer": Problem(30, 2, 0.125, 20),
-    "diabetes": Problem(10, 1, 0.511, 20),
-}
 
 
 @dataclass(frozen=True)
@@ -149,32 +52,51 @@ class Search:
     reached: bool
     trials: int
     ended_early: int
+    steps: int
     cpu_s: float
+    elapsed_s: float
     best: float
     reasons: tuple[str, ...]
 
 
-def search(task: str, seed: int, approach: str, most: int = MOST_TRIALS) -> Search:
+def search(
+    task: str, seed: int, approach: str, played: Played | None = None, most: int = MOST_TRIALS
+) -> Search:
     """Search with random trials until one reaches the target."""
-    problem = PROBLEMS[task]
-    blueprint = Blueprint(
-        Task,
-        Data,
-        trainer={"max_epochs": problem.epochs, "accelerator": "cpu", "devices": 1},
-        fixed={"model.inputs": problem.inputs, "model.outputs": problem.outputs, "data.name": task},
-    )
+    blueprint = TASKS[task].blueprint()
     pruner = make_pruner(approach)
-    run = Trials(blueprint, "val_loss", isinstance(pruner, PlateauPruner)).run
+    watched = isinstance(pruner, PlateauPruner)
+    run = Trials(blueprint, "val_loss").run if watched else (played or Played(blueprint)).run
     plan = Plan(f"{task}-{seed}", "random", most, widen=False, seed=seed)
-    worker = Worker(plan, blueprint.fitted(optimizer), InMemoryStorage(), pruner)
-    began_s = time.process_time()
-    reached = False
-    for trial in worker.work(run):
-        if trial.state is TrialState.COMPLETE and (trial.value or 0.0) <= problem.target:
+    worker = Worker(plan, SPACE, InMemoryStorage(), pruner)
+    began_s, reached = time.monotonic(), False
+    for trial in worker.work(_timed(run) if watched else run):
+        if trial.state is TrialState.COMPLETE and (trial.value or 0.0) <= TASKS[task].target:
             reached = True
             break
-    cpu_s = time.process_time() - began_s
-    trials = worker.study.trials
+    return _search_of(task, seed, approach, worker.study.trials, reached, began_s)
+
+
+def _timed(run: Run) -> Run:
+    def timed(trial: Trial, space: Space) -> float:
+        began_s = time.process_time()
+        try:
+            return run(trial, space)
+        finally:
+            trial.set_user_attr(CPU_S, time.process_time() - began_s)
+
+    return timed
+
+
+def _search_of(
+    task: str,
+    seed: int,
+    approach: str,
+    trials: Sequence[FrozenTrial],
+    reached: bool,
+    began_s: float,
+) -> Search:
+    scores = [one.value for one in trials if one.state is TrialState.COMPLETE]
     return Search(
         task,
         seed,
@@ -182,78 +104,109 @@ def search(task: str, seed: int, approach: str, most: int = MOST_TRIALS) -> Sear
         reached,
         len(trials),
         sum(one.state is TrialState.PRUNED for one in trials),
-        cpu_s,
-        min((one.value for one in trials if one.state is TrialState.COMPLETE), default=np.inf),
+        sum(one.user_attrs.get(STEPS, 0) for one in trials),
+        sum(one.user_attrs[CPU_S] for one in trials),
+        time.monotonic() - began_s,
+        min((one for one in scores if one is not None), default=math.inf),
         tuple(reason_of(one) for one in trials),
     )
 
 
 def report(found: Sequence[Search]) -> str:
-    """Return the tables: every approach over all tasks, and on each."""
+    """Return the tables: every approach over all tasks, and on each; and why trials died."""
     names = [name for name in APPROACHES if any(one.approach == name for one in found)]
     seeds = len({one.seed for one in found})
     text = (
-        f"{len(PROBLEMS)} tasks, {seeds} seeds, at most {MOST_TRIALS} trials a search; "
-        f"{machine()}. "
-        "Time is that of the processor, for a search until its first trial that reaches the score. "
-        "The ratio is that of the same search without a pruner, and the median over the searches; "
-        "searches that either of the two did not bring to the score are left out of it."
+        f"{len({one.task for one in found})} tasks, {seeds} seeds, at most {MOST_TRIALS} trials a "
+        f"search; {machine()}. Time is that of the processor, steps are those of the optimizers, "
+        "for a search until its first trial that reaches the score. The ratios are those to the "
+        "same search without a pruner: of the sums over all searches, and in brackets the median "
+        "over the searches."
     )
     blocks = [text, _table(names, found)]
-    for task in PROBLEMS:
+    for task, its in TASKS.items():
         of_task = [one for one in found if one.task == task]
         if of_task:
-            target = PROBLEMS[task].target
-            blocks += [f"### {task}: validation loss {target:g}", _table(names, of_task)]
-    return "\n\n".join(blocks)
+            blocks += [f"### {task}: validation loss {its.target:g}", _table(names, of_task)]
+    return "\n\n".join([*blocks, "### Why `plateau` ended trials", _reasons(found)])
 
 
 def _table(names: Sequence[str], found: Sequence[Search]) -> str:
-    rows = ["| Pruner | Reached | Trials | Ended early | Time in s | Ratio |", "|---" * 6 + "|"]
+    rows = [
+        "| Pruner | Reached | Trials | Ended early | Steps | Time in s | Steps, ratio "
+        "| Time, ratio |",
+        "|---" * 8 + "|",
+    ]
     bare = {(one.task, one.seed): one for one in found if one.approach == "none"}
     for name in names:
         own = [one for one in found if one.approach == name]
-        pairs = [
-            (one, bare[one.task, one.seed])
-            for one in own
-            if one.reached and (one.task, one.seed) in bare and bare[one.task, one.seed].reached
-        ]
-        ratio = statistics.median(one.cpu_s / base.cpu_s for one, base in pairs) if pairs else 0.0
+        pairs = [(one, bare[one.task, one.seed]) for one in own if (one.task, one.seed) in bare]
         ended = sum(one.ended_early for one in own) / max(1, sum(one.trials for one in own))
         cells = (
             name,
             f"{sum(one.reached for one in own)} of {len(own)}",
             f"{statistics.mean(one.trials for one in own):.1f}",
             f"{100 * ended:.0f} %",
+            f"{statistics.mean(one.steps for one in own):.0f}",
             f"{statistics.mean(one.cpu_s for one in own):.2f}",
-            f"{ratio:.2f}" if pairs else "–",
+            _ratio([(one.steps, base.steps) for one, base in pairs]),
+            _ratio([(one.cpu_s, base.cpu_s) for one, base in pairs]),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
+    if not pairs:
+        return "–"
+    whole = sum(one for one, _ in pairs) / sum(base for _, base in pairs)
+    return f"{whole:.2f} ({statistics.median(one / base for one, base in pairs):.2f})"
+
+
+def _reasons(found: Sequence[Search]) -> str:
+    died = Counter(
+        reason
+        for one in found
+        if one.approach == "plateau"
+        for reason in one.reasons
+        if reason
+    )
+    rows = [f"| {reason} | {many} |" for reason, many in died.most_common()]
+    return "\n".join(["| Reason | Trials |", "|---|---|", *rows])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Search under every approach, and print or write the tables."""
     asked = _arguments(argv)
     torch.set_num_threads(1)
-    found: list[Search] = []
-    if asked.read is not None:
-        kept = [json.loads(path.read_text("utf-8")) for path in asked.read]
-        found = from_plain(list[Search], [one for part in kept for one in part])
-    else:
+    found = _read([asked.json] if asked.read is None and asked.json else asked.read or [])
+    if asked.read is None:
         search("diabetes", 999, "plateau", most=2)  # what is imported and cached only once
+        done = {(one.task, one.seed, one.approach) for one in found}
         for seed in range(asked.first, asked.first + asked.seeds):
             for task in asked.only:
+                played = Played(TASKS[task].blueprint())
                 for approach in asked.approach:
-                    found.append(search(task, seed, approach))
-                    print(found[-1], file=sys.stderr, flush=True)
-            if asked.json is not None:
-                asked.json.write_text(json.dumps(to_plain(found)) + "\n", encoding="utf-8")
+                    if (task, seed, approach) not in done:
+                        found.append(search(task, seed, approach, played))
+                        _keep(found[-1], asked.json)
     text = report(found)
     print(text)
     if asked.write_docs:
         write(text, PAGE)
     return 0
+
+
+def _read(paths: Sequence[Path]) -> list[Search]:
+    kept = [path.read_text("utf-8").splitlines() for path in paths if path.exists()]
+    return [from_plain(Search, json.loads(line)) for lines in kept for line in lines]
+
+
+def _keep(one: Search, path: Path | None) -> None:
+    print(one, file=sys.stderr, flush=True)
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(to_plain(one)) + "\n")
 
 
 def _arguments(argv: Sequence[str] | None) -> Any:
@@ -262,9 +215,9 @@ def _arguments(argv: Sequence[str] | None) -> Any:
     )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--only", nargs="+", choices=tuple(PROBLEMS), default=tuple(PROBLEMS))
+    parser.add_argument("--only", nargs="+", choices=tuple(TASKS), default=tuple(TASKS))
     parser.add_argument("--approach", nargs="+", choices=APPROACHES, default=APPROACHES)
-    parser.add_argument("--json", type=Path, help="keep the results, seed by seed")
+    parser.add_argument("--json", type=Path, help="keep the results, a line each, and go on there")
     parser.add_argument(
         "--read", type=Path, nargs="+", help="results that were kept, in place of searches"
     )

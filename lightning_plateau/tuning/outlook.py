@@ -1,0 +1,90 @@
+"""What is to be expected of a trial, by its score, by guessing and by the trials before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning_plateau.core.finding import Finding, Severity
+
+EARLIEST, ALONE = 1 / 8, 1 / 4
+"""Shares of a trial after which it is judged, where others are known that learned, and alone."""
+WORSE, NEAR = 1.1, 0.95
+"""Multiples of the loss of guessing above which nothing was learned, or next to nothing."""
+LEARNED = 0.9
+LEAST_OF_THE_WAY = 0.2
+HALVED = 0.5
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a trial stands after a validation.
+
+    Attributes:
+        losses: Its validation losses so far, at least one.
+        share: How much of the trial is over, 0 … 1.
+        step: Its optimizer steps.
+        guess: Loss of the best constant answer; None where unknown.
+        best: Best loss of another sound trial at the same validation; None where there is none.
+    """
+
+    losses: Sequence[float]
+    share: float
+    step: int
+    guess: float | None = None
+    best: float | None = None
+
+    @property
+    def others_learned(self) -> bool:
+        """Whether another trial has left guessing behind by this validation."""
+        return (
+            self.best is not None and self.guess is not None and self.best < LEARNED * self.guess
+        )
+
+
+def hopeless(standing: Standing) -> Finding | None:
+    """Return why nothing is to be expected of a trial; None where something is.
+
+    A validation loss that is not finite ends it at once. After an eighth of the trial, where others
+    have learned something by then (after a quarter, where none is known), a loss that is no better
+    than guessing does; after a quarter, one that has come less than a fifth of the way that another
+    has come. A loss that has halved since the trial was half as old is on its way.
+
+    Example:
+        >>> hopeless(Standing([2.31, 2.3], share=0.125, step=100, guess=2.303, best=0.5)).message
+        'the validation loss is 2.3 after 12 % of the trial, and guessing gives 2.303'
+        >>> hopeless(Standing([2.31, 1.5], share=0.125, step=100, guess=2.303, best=0.5)) is None
+        True
+    """
+    loss, guess = standing.losses[-1], standing.guess
+    if not math.isfinite(loss):
+        return _found(standing, "LP201", "non-finite-loss", f"the validation loss is {loss}")
+    if guess is None or guess <= 0 or _on_its_way(standing.losses):
+        return None
+    if standing.share < (EARLIEST if standing.others_learned else ALONE):
+        return None
+    beside = f", and guessing gives {guess:.4g}"
+    if loss > WORSE * guess:
+        return _found(standing, "LP808", "worse-than-guessing", _said(standing) + beside)
+    if loss > NEAR * guess:
+        return _found(standing, "LP807", "at-chance", _said(standing) + beside)
+    if standing.best is None or not standing.others_learned or standing.share < ALONE:
+        return None
+    if guess - loss < LEAST_OF_THE_WAY * (guess - standing.best):
+        beside = f", where another had {standing.best:.4g}"
+        return _found(standing, "LP405", "slow-convergence", _said(standing) + beside)
+    return None
+
+
+def _on_its_way(losses: Sequence[float]) -> bool:
+    return len(losses) > 1 and losses[-1] < HALVED * losses[(len(losses) - 1) // 2]
+
+
+def _said(standing: Standing) -> str:
+    share = f"{100 * standing.share:.0f} %"
+    return f"the validation loss is {standing.losses[-1]:.4g} after {share} of the trial"
+
+
+def _found(standing: Standing, code: str, name: str, message: str) -> Finding:
+    return Finding(code, name, standing.step, Severity.ERROR, 0.9, message)
