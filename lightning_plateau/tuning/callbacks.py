@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -28,13 +28,13 @@ from lightning_plateau.tuning.fault import (
     described,
     fatal,
 )
-from lightning_plateau.tuning.outlook import Standing, hopeless
+from lightning_plateau.tuning.outlook import EARLIEST, Standing, hopeless
 from lightning_plateau.tuning.pruner import PlateauPruner, rivals, sign_of
 
 DRAINS, LOOKS, FEWEST_STEPS, MOST_STEPS = 16, 8, 10, 50
 """Parts of a trial after each of which it is drained, or diagnosed; steps of one: fewest, most."""
-FIRST_LOOK, LATER = 1 / 16, 1.4
-"""Share of a trial after which it is first diagnosed, and how much later each time after that."""
+LATER = 1.4
+"""How much later a trial is diagnosed each time, after the first."""
 REST = 1 / 4
 """Share of a trial after which it is watched no longer, where nothing is wrong with it."""
 SCORE, GUESS = "score", "guess"
@@ -140,7 +140,7 @@ class TrialReport(Callback):
         self._reopen = reopen
         self._scores: list[float] = []
         self._looks = 0
-        self._next_look = FIRST_LOOK
+        self._next_look = EARLIEST
         self._fault = ""
         self._suspected: frozenset[str] = frozenset()
 
@@ -152,7 +152,10 @@ class TrialReport(Callback):
             return
         if self._watch.is_lean and not self._scores and self._is_time(trainer):
             self._watch.look()  # validations are rare here
-        if self._watch.looks != self._looks and self._take_over(trainer):
+        if self._watch.looks == self._looks:
+            return
+        standing = self._standing(trainer, self._watch) if self._watch.is_lean else None
+        if self._take_over(trainer, standing):
             self._end_if_told(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -171,14 +174,14 @@ class TrialReport(Callback):
 
     # -- what is wrong with the trial -----------------------------------------------------------
 
-    def _take_over(self, trainer: Trainer, outlook: Finding | None = None) -> bool:
+    def _take_over(self, trainer: Trainer, standing: Standing | None = None) -> bool:
         """Note with the trial what the latest diagnosis found; return whether that may end it."""
         assert self._watch is not None
         findings, self._looks = self._watch.findings, self._watch.looks
         behind = self._watch.is_lean and self._is_behind()
         found = fatal(findings, self._suspected, others_do_better=behind)
-        if found is None and outlook is not None:
-            found = cause(findings) or outlook
+        if standing is not None:
+            found = self._weighed(found, findings, standing)
         self._suspected = frozenset(one.code for one in findings)
         code = "" if found is None else found.code
         if trainer.is_global_zero and code != self._fault:
@@ -187,12 +190,25 @@ class TrialReport(Callback):
         self._fault = code
         return bool(code) or changed
 
+    def _weighed(
+        self, found: Finding | None, findings: Sequence[Finding], standing: Standing
+    ) -> Finding | None:
+        """Return the fault that ends the trial, by its scores as well: what learns may go on."""
+        outlook = hopeless(standing)
+        if found is None and outlook is not None:
+            return cause(findings) or outlook
+        if found is None or found.certain or outlook is not None or standing.guess is None:
+            return found
+        learns = standing.learns and not self._is_behind(ENOUGH)
+        return None if learns or standing.share < EARLIEST else found
+
     def _judge(self, trainer: Trainer, watch: TrialWatch) -> None:
         """Diagnose a trial of which little is to be expected, or that is no better than others."""
-        outlook = self._outlook(trainer, watch)
+        standing = self._standing(trainer, watch)
+        outlook = None if standing is None else hopeless(standing)
         if outlook is not None or (self._is_time(trainer) and not self._is_ahead()):
             watch.look()
-            self._take_over(trainer, outlook)
+            self._take_over(trainer, standing)
         elif self._is_sound(trainer, watch):
             watch.rest()
 
@@ -205,17 +221,16 @@ class TrialReport(Callback):
         known = chance_loss(watch.history) is not None
         return not errors and trainer.global_step >= (REST if known else 2 * REST) * planned
 
-    def _outlook(self, trainer: Trainer, watch: TrialWatch) -> Finding | None:
+    def _standing(self, trainer: Trainer, watch: TrialWatch) -> Standing | None:
+        """Return where the trial stands; None where its score is not the loss of a planned end."""
         trial, planned = self._opened(), planned_steps(trainer)
-        if self._monitor is not None and "loss" not in self._monitor:
+        if not self._scores or (self._monitor is not None and "loss" not in self._monitor):
             return None
         if planned is None or trial.study.direction is StudyDirection.MAXIMIZE:
             return None
         share, step = trainer.global_step / planned, trainer.global_step
-        others = rivals(trial.study, trial, len(self._scores))
-        best = min(others, default=None)
-        guess = self._guess(trial, watch)
-        return hopeless(Standing(self._scores, share, step, guess, best))
+        best = min(rivals(trial.study, trial, len(self._scores)), default=None)
+        return Standing(self._scores, share, step, self._guess(trial, watch), best)
 
     def _guess(self, trial: Trial, watch: TrialWatch) -> float | None:
         """Return the loss of guessing; over all trials, since a few batches tell it roughly."""
@@ -244,10 +259,10 @@ class TrialReport(Callback):
         own, others = self._others()
         return len(others) >= ENOUGH and own < median(others)
 
-    def _is_behind(self) -> bool:
-        """Whether most others were better at the same validation."""
+    def _is_behind(self, fewest: int = 1) -> bool:
+        """Whether most others, so many at least, were better at the same validation."""
         own, others = self._others()
-        return bool(others) and own > median(others)
+        return len(others) >= fewest and own > median(others)
 
     # -- the end --------------------------------------------------------------------------------
 

@@ -36,6 +36,18 @@ class Standing:
     best: float | None = None
 
     @property
+    def recent(self) -> float:
+        """The best of the last three losses: a validation loss is noisy."""
+        return min(self.losses[-3:])
+
+    @property
+    def learns(self) -> bool:
+        """Whether the trial is better than guessing, or soon will be."""
+        if self.guess is None:
+            return False
+        return self.recent <= NEAR * self.guess or _on_its_way(self.losses)
+
+    @property
     def others_learned(self) -> bool:
         """Whether another trial has left guessing behind by this validation."""
         return (
@@ -57,9 +69,10 @@ def hopeless(standing: Standing) -> Finding | None:
         >>> hopeless(Standing([2.31, 1.5], share=0.125, step=100, guess=2.303, best=0.5)) is None
         True
     """
-    loss, guess = standing.losses[-1], standing.guess
-    if not math.isfinite(loss):
-        return _found(standing, "LP201", "non-finite-loss", f"the validation loss is {loss}")
+    if not math.isfinite(standing.losses[-1]):
+        message = f"the validation loss is {standing.losses[-1]}"
+        return _found(standing, "LP201", "non-finite-loss", message)
+    loss, guess = standing.recent, standing.guess
     if guess is None or guess <= 0 or _on_its_way(standing.losses):
         return None
     if standing.share < (EARLIEST if standing.others_learned else ALONE):
@@ -83,7 +96,7 @@ def _on_its_way(losses: Sequence[float]) -> bool:
 
 def _said(standing: Standing) -> str:
     share = f"{100 * standing.share:.0f} %"
-    return f"the validation loss is {standing.losses[-1]:.4g} after {share} of the trial"
+    return f"the validation loss is {standing.recent:.4g} after {share} of the trial"
 
 
 def _found(standing: Standing, code: str, name: str, message: str) -> Finding:
