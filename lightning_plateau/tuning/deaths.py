@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lightning_plateau.report.phrases import number
 from lightning_plateau.tuning.fault import ENDED, FAULT
-from lightning_plateau.tuning.worker import ERROR
+from lightning_plateau.tuning.worker import ERROR, SURPLUS
 
 PRUNED, LOST = "given up by the pruner", "lost with its worker"
 
@@ -57,6 +57,8 @@ def deaths(trials: Sequence[FrozenTrial]) -> tuple[Death, ...]:
 
 def reason_of(trial: FrozenTrial) -> str:
     """Return why a trial was ended; empty where it was trained to its end, or goes on."""
+    if SURPLUS in trial.user_attrs:
+        return ""
     if trial.state is TrialState.FAIL:
         return str(trial.user_attrs.get(ERROR, LOST))
     if trial.state is not TrialState.PRUNED:

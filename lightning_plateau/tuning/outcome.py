@@ -17,7 +17,7 @@ from lightning_plateau.report.terminal import WIDTH
 from lightning_plateau.tuning.configuration import Configuration, to_yaml
 from lightning_plateau.tuning.deaths import Death, deaths
 from lightning_plateau.tuning.space import Space
-from lightning_plateau.tuning.worker import counted
+from lightning_plateau.tuning.worker import SURPLUS, counted
 
 BEST_FILE = "best.yaml"
 
@@ -111,7 +111,7 @@ class Tuning:
     def to_dict(self) -> dict[str, Any]:
         """Return the result in plain types, for JSON."""
         trials = self.study.get_trials(deepcopy=False)
-        states = [one.state.name.lower() for one in trials]
+        states = [one.state.name.lower() for one in trials if SURPLUS not in one.user_attrs]
         return {
             "found": self.ok,
             "monitor": self.monitor,

@@ -83,8 +83,7 @@ def tune(  # noqa: PLR0913 - settings by name, each with a default
         pruner: ``"plateau"`` ends trials that are sick; ``"plateau+median"`` and
             ``"plateau+hyperband"`` also what is behind; ``"median"``, ``"hyperband"``, ``"none"``,
             or a pruner of Optuna.
-        n_trials: Trials of the study, those of all workers and of earlier calls together. With
-            several workers there may be a few more, fewer than there are workers.
+        n_trials: Trials of the study, those of all workers and of earlier calls together.
         timeout_s: Seconds after which no further trial begins.
         monitor: Name of the logged metric that is the score; by default the validation loss.
         mode: Whether a lower score is better, or a higher one.
@@ -99,8 +98,8 @@ def tune(  # noqa: PLR0913 - settings by name, each with a default
         folder: Folder for ``best.yaml``, plots and the database.
         plots: Whether to draw history, importances and parallel coordinates.
         seed: Seed of the sampler and of every trial.
-        every_n_steps: Optimizer steps between diagnoses; by default an eighth of a trial, and 50 at
-            most.
+        every_n_steps: Optimizer steps between diagnoses; by default a trial is diagnosed when
+            little is to be expected of it by its score.
         beat_s: Seconds between two signs of life of a worker; one that misses three is taken for
             dead, and its trial is made again.
         progress_bar: Whether to show how far the study is.

@@ -21,7 +21,7 @@ from lightning_plateau.tuning.samplers import SamplerName, make_sampler
 from lightning_plateau.tuning.space import Space
 from lightning_plateau.tuning.widening import widened
 
-ERROR = "error"
+ERROR, SURPLUS = "error", "surplus"
 STOPPED, SPACE, WIDENED, WORKER = "stopped", "space", "widened", "worker "
 ENOUGH_ERRORS = 3
 PAUSE_S = 0.2
@@ -157,8 +157,10 @@ class Worker:
             trials = self.study.get_trials(deepcopy=False)
             if _is_waiting(trials) or len(counted(trials)) < self._planned:
                 self._choose_sampler()
-                yield self._one(run)
-                self._judge()
+                made = self._one(run)
+                if SURPLUS not in made.user_attrs:
+                    yield made
+                    self._judge()
             elif any(one.state is TrialState.RUNNING for one in trials):
                 time.sleep(PAUSE_S)
             else:
@@ -175,6 +177,9 @@ class Worker:
 
         def objective(trial: Trial) -> float:
             made.append(trial)
+            if self._is_surplus(trial):
+                trial.set_user_attr(SURPLUS, True)
+                raise optuna.TrialPruned
             try:
                 return run(trial, space)
             except optuna.TrialPruned:
@@ -186,6 +191,15 @@ class Worker:
         with unwarned():
             self.study.optimize(objective, n_trials=1, catch=(Exception,))
         return self.study.get_trials(deepcopy=False)[made[0].number]
+
+    def _is_surplus(self, trial: Trial) -> bool:
+        """Whether other workers have begun the last planned trials while this one was asked for.
+
+        The storage gives out numbers one by one: those with the lowest are the ones that count.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        before = [one for one in counted(trials) if one.number < trial.number]
+        return len(before) >= self._planned
 
     def _judge(self) -> None:
         """Stop the study where it cannot succeed; widen its space around a best on the edge."""
@@ -226,8 +240,16 @@ def best_of(trials: Sequence[FrozenTrial], *, maximize: bool) -> FrozenTrial | N
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that count: all but those that their worker did not live to end."""
-    return [one for one in trials if one.state is not TrialState.FAIL or ERROR in one.user_attrs]
+    """Return the trials that count: all but those that their worker did not live to end.
+
+    Nor do those that two workers asked for at once, when only one was left to make.
+    """
+    return [
+        one
+        for one in trials
+        if (one.state is not TrialState.FAIL or ERROR in one.user_attrs)
+        and SURPLUS not in one.user_attrs
+    ]
 
 
 def _is_waiting(trials: Sequence[FrozenTrial]) -> bool:
