@@ -244,9 +244,7 @@ class Watch:
         certain = tuple(f for f in diagnose(history, self._rules) if f.certain)
         self._chronicle.tell(self._chronicle.ledger.add(certain))
 
-    def look(
-        self, *, finished: bool = False, ended: bool = False, at_once: bool = False
-    ) -> None:
+    def look(self, *, finished: bool = False, ended: bool = False, at_once: bool = False) -> None:
         """Drain, diagnose and, while training goes on, treat; the same on every rank.
 
         Ranks that have met come to the end together. After an exception each is on its own.

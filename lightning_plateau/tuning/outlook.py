@@ -45,14 +45,15 @@ class Standing:
         """Whether the trial is better than guessing, or soon will be."""
         if self.guess is None:
             return False
-        return self.recent <= NEAR * self.guess or _on_its_way(self.losses)
+        level = NEAR * self.guess
+        earlier = _half_ago(self.losses)
+        soon = self.recent - 2 * max(0.0, earlier - self.recent) <= level and self.share < ALONE
+        return self.recent <= level or _on_its_way(self.losses) or soon
 
     @property
     def others_learned(self) -> bool:
         """Whether another trial has left guessing behind by this validation."""
-        return (
-            self.best is not None and self.guess is not None and self.best < LEARNED * self.guess
-        )
+        return self.best is not None and self.guess is not None and self.best < LEARNED * self.guess
 
 
 def hopeless(standing: Standing) -> Finding | None:
@@ -61,7 +62,8 @@ def hopeless(standing: Standing) -> Finding | None:
     A validation loss that is not finite ends it at once. After an eighth of the trial, where others
     have learned something by then (after a quarter, where none is known), a loss that is no better
     than guessing does; after a quarter, one that has come less than a fifth of the way that another
-    has come. A loss that has halved since the trial was half as old is on its way.
+    has come. A loss that has halved since the trial was half as old is on its way; in the first
+    quarter also one that will be below guessing by the time the trial is twice as old.
 
     Example:
         >>> hopeless(Standing([2.31, 2.3], share=0.125, step=100, guess=2.303, best=0.5)).message
@@ -72,26 +74,39 @@ def hopeless(standing: Standing) -> Finding | None:
     if not math.isfinite(standing.losses[-1]):
         message = f"the validation loss is {standing.losses[-1]}"
         return _found(standing, "LP201", "non-finite-loss", message)
-    loss, guess = standing.recent, standing.guess
-    if guess is None or guess <= 0 or _on_its_way(standing.losses):
+    if standing.guess is None or standing.guess <= 0 or _on_its_way(standing.losses):
         return None
     if standing.share < (EARLIEST if standing.others_learned else ALONE):
         return None
+    if standing.recent > NEAR * standing.guess:
+        return None if standing.learns else _nothing_learned(standing, standing.guess)
+    return _left_behind(standing, standing.guess)
+
+
+def _nothing_learned(standing: Standing, guess: float) -> Finding:
     beside = f", and guessing gives {guess:.4g}"
-    if loss > WORSE * guess:
-        return _found(standing, "LP808", "worse-than-guessing", _said(standing) + beside)
-    if loss > NEAR * guess:
-        return _found(standing, "LP807", "at-chance", _said(standing) + beside)
-    if standing.best is None or not standing.others_learned or standing.share < ALONE:
+    worse = standing.recent > WORSE * guess
+    code, name = ("LP808", "worse-than-guessing") if worse else ("LP807", "at-chance")
+    return _found(standing, code, name, _said(standing) + beside)
+
+
+def _left_behind(standing: Standing, guess: float) -> Finding | None:
+    best = standing.best
+    if best is None or not standing.others_learned or standing.share < ALONE:
         return None
-    if guess - loss < LEAST_OF_THE_WAY * (guess - standing.best):
-        beside = f", where another had {standing.best:.4g}"
-        return _found(standing, "LP405", "slow-convergence", _said(standing) + beside)
-    return None
+    if guess - standing.recent >= LEAST_OF_THE_WAY * (guess - best):
+        return None
+    beside = f", where another had {best:.4g}"
+    return _found(standing, "LP405", "slow-convergence", _said(standing) + beside)
 
 
 def _on_its_way(losses: Sequence[float]) -> bool:
-    return len(losses) > 1 and losses[-1] < HALVED * losses[(len(losses) - 1) // 2]
+    return losses[-1] < HALVED * _half_ago(losses)
+
+
+def _half_ago(losses: Sequence[float]) -> float:
+    """Return the loss when the trial was half as old."""
+    return losses[(len(losses) - 1) // 2]
 
 
 def _said(standing: Standing) -> str:

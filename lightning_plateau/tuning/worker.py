@@ -24,7 +24,7 @@ from lightning_plateau.tuning.widening import widened
 ERROR, SURPLUS = "error", "surplus"
 STOPPED, SPACE, WIDENED, WORKER = "stopped", "space", "widened", "worker "
 ENOUGH_ERRORS = 3
-PAUSE_S = 0.2
+PAUSE_S, AT_ONCE_S = 0.2, 60.0
 Direction = Literal["minimize", "maximize"]
 Run = Callable[[Trial, Space], float]
 
@@ -92,11 +92,16 @@ class Worker:
         self._prepare(space)
 
     def _enrol(self) -> int:
-        """Return how many workers there were before this one."""
-        own = f"{WORKER}{uuid4()}"
-        self.study.set_user_attr(own, time.time())
-        enrolled = [name for name in self.study.user_attrs if name.startswith(WORKER)]
-        return enrolled.index(own)
+        """Return a number that no other worker has: how many there were before.
+
+        Of workers that enrol at about the same time neither may see the other first, and not every
+        database keeps their order: they draw their numbers.
+        """
+        own, now_s = uuid4(), time.time()
+        self.study.set_user_attr(f"{WORKER}{own}", now_s)
+        enrolled = [at for name, at in self.study.user_attrs.items() if name.startswith(WORKER)]
+        together = sum(abs(at - now_s) < AT_ONCE_S for at in enrolled) > 1
+        return own.int if together else len(enrolled) - 1
 
     def _prepare(self, space: Space) -> None:
         begun = SPACE in self.study.user_attrs

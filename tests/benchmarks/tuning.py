@@ -133,8 +133,10 @@ def report(found: Sequence[Search]) -> str:
 
 def _table(names: Sequence[str], found: Sequence[Search]) -> str:
     rows = [
-        "| Pruner | Reached | Trials | Ended early | Steps | Time in s | Steps, ratio "
-        "| Time, ratio |",
+        (
+            "| Pruner | Reached | Trials | Ended early | Steps | Time in s | Steps, ratio "
+            "| Time, ratio |"
+        ),
         "|---" * 8 + "|",
     ]
     bare = {(one.task, one.seed): one for one in found if one.approach == "none"}
@@ -165,11 +167,7 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
 
 def _reasons(found: Sequence[Search]) -> str:
     died = Counter(
-        reason
-        for one in found
-        if one.approach == "plateau"
-        for reason in one.reasons
-        if reason
+        reason for one in found if one.approach == "plateau" for reason in one.reasons if reason
     )
     rows = [f"| {reason} | {many} |" for reason, many in died.most_common()]
     return "\n".join(["| Reason | Trials |", "|---|---|", *rows])
