@@ -114,7 +114,6 @@ def _search_of(
 
 def report(found: Sequence[Search]) -> str:
     """Return the tables: every approach over all tasks, and on each; and why trials died."""
-    names = [name for name in APPROACHES if any(one.approach == name for one in found)]
     seeds = len({one.seed for one in found})
     text = (
         f"{len({one.task for one in found})} tasks, {seeds} seeds, at most {MOST_TRIALS} trials a "
@@ -123,15 +122,15 @@ def report(found: Sequence[Search]) -> str:
         "same search without a pruner: of the sums over all searches, and in brackets the median "
         "over the searches."
     )
-    blocks = [text, _table(names, found)]
+    blocks = [text, _table(found)]
     for task, its in TASKS.items():
         of_task = [one for one in found if one.task == task]
         if of_task:
-            blocks += [f"### {task}: validation loss {its.target:g}", _table(names, of_task)]
+            blocks += [f"### {task}: validation loss {its.target:g}", _table(of_task)]
     return "\n\n".join([*blocks, "### Why `plateau` ended trials", _reasons(found)])
 
 
-def _table(names: Sequence[str], found: Sequence[Search]) -> str:
+def _table(found: Sequence[Search]) -> str:
     rows = [
         (
             "| Pruner | Reached | Trials | Ended early | Steps | Time in s | Steps, ratio "
@@ -139,6 +138,7 @@ def _table(names: Sequence[str], found: Sequence[Search]) -> str:
         ),
         "|---" * 8 + "|",
     ]
+    names = [name for name in APPROACHES if any(one.approach == name for one in found)]
     bare = {(one.task, one.seed): one for one in found if one.approach == "none"}
     for name in names:
         own = [one for one in found if one.approach == name]
