@@ -23,8 +23,9 @@ class Ledger:
 
     A finding stands while the latest diagnosis says so. One that is certain, or that something was
     done about, stands for the rest of the run; another that is gone was a passing state (a plateau
-    that resolved) and is dropped. There is one finding of each code, but for what could not be
-    watched: each such failure is told once.
+    that resolved) and is dropped. What is only possible must be found twice in a row before it is
+    told, unless the run is over: early in a run many things are. There is one finding of each code,
+    but for what could not be watched: each such failure is told once.
 
     Args:
         symptoms: Codes that stand for symptoms.
@@ -37,18 +38,26 @@ class Ledger:
         (1, 0, 1)
         >>> ledger.update([]), ledger.findings
         ((), ())
+        >>> small = Finding("LP407", "learning-rate-too-low", 50, Severity.ERROR, 0.5, "…")
+        >>> len(ledger.update([small])), len(ledger.update([small]))
+        (0, 1)
     """
 
     def __init__(self, symptoms: frozenset[str]) -> None:
         self._symptoms = symptoms
         self._standing: dict[str, Finding] = {}
         self._announced: set[str] = set()
+        self._doubtful: set[str] = set()
 
     def update(
-        self, findings: Iterable[Finding], treated: frozenset[str] = frozenset()
+        self,
+        findings: Iterable[Finding],
+        treated: frozenset[str] = frozenset(),
+        *,
+        finished: bool = False,
     ) -> tuple[Finding, ...]:
         """Take the latest diagnosis, whole, and return the findings with a code new to the run."""
-        findings = tuple(findings)
+        findings = self._believed(tuple(findings), finished)
         latest = {finding.code for finding in findings}
         self._standing = {
             key: finding
@@ -72,6 +81,16 @@ class Ledger:
                 new.append(finding)
         return tuple(new)
 
+    def _believed(self, findings: tuple[Finding, ...], finished: bool) -> tuple[Finding, ...]:
+        """Return what may be told: without what is only possible and seen for the first time.
+
+        What that would explain waits with it: a symptom is told with its cause.
+        """
+        doubtful = {finding.code for finding in findings if finding.certainty == "possible"}
+        new = set() if finished else doubtful - self._doubtful - self._announced
+        self._doubtful = doubtful
+        return tuple(one for one in findings if not {one.code, one.explained_by} & new)
+
     def _overflows(self, key: str) -> bool:
         kept = sum(finding.code in SEVERAL for finding in self._standing.values())
         return key not in self._standing and kept >= MOST and key[:5] in SEVERAL
@@ -85,12 +104,14 @@ class Ledger:
         """Forget everything: another run begins."""
         self._standing.clear()
         self._announced.clear()
+        self._doubtful.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the ledger in plain types."""
         return {
             "standing": json.dumps(to_plain(tuple(self._standing.values()))),
             "announced": sorted(self._announced),
+            "doubtful": sorted(self._doubtful),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -98,6 +119,7 @@ class Ledger:
         found = from_plain(tuple[Finding, ...], json.loads(state["standing"]))
         self._standing = {_key(finding): finding for finding in found}
         self._announced = set(state["announced"])
+        self._doubtful = set(state.get("doubtful", ()))
 
 
 def _key(finding: Finding) -> str:

@@ -302,7 +302,8 @@ class Watch:
         treatment, chronicle = self.treatment, self._chronicle
         self.findings = self._diagnose(together)
         self.looks += 1
-        chronicle.tell(chronicle.ledger.update(self.findings, treatment.treated_codes))
+        over, treated = finished or ended, treatment.treated_codes
+        chronicle.tell(chronicle.ledger.update(self.findings, treated, finished=over))
         if treatment.tell_skipped(self.history, self.findings):
             self.findings = self._diagnose(together)
         if ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 
-SHARE = 10
+SHARE = 6
 LONGEST = 500
 
 
@@ -15,14 +15,14 @@ def patience(history: History) -> int:
 
     Many sound trainings stay at the start for a while: deep or recurrent networks, tiny batches,
     tasks that must be understood as a whole. How long depends on what the user reckons with: a
-    tenth of the planned run, 500 steps at most. A run that is over, or has no planned end, is given
+    sixth of the planned run, 500 steps at most. A run that is over, or has no planned end, is given
     nothing.
 
     Example:
         >>> from lightning_plateau.core.profile import Profile
-        >>> patience(History(profile=Profile(planned_steps=1000)))
-        100
-        >>> patience(History(profile=Profile(planned_steps=1000), finished=True))
+        >>> patience(History(profile=Profile(planned_steps=1200)))
+        200
+        >>> patience(History(profile=Profile(planned_steps=1200), finished=True))
         0
     """
     planned = history.profile.planned_steps

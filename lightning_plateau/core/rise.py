@@ -15,10 +15,14 @@ from lightning_plateau.core.statistics import block_medians
 from lightning_plateau.core.trend import finite_values, trend, value_noise
 
 BLOCKS = 10
-FEWEST_IN_BLOCK = 5
+FEWEST_IN_BLOCK, FEWEST_BLOCKS = 8, 4
 """Losses to a level: those of fewer are at the mercy of a hard batch or two."""
+FEW = 20
+"""Losses that are too few for levels."""
 LEAST_RISE = 0.1
 """Share of a loss by which it must rise for the rise to be of any account."""
+LEAST_ABOVE = 0.9
+"""Share of recent losses that lie above the best level where the loss has risen."""
 LATEST, LAST = 20, 5
 """Losses that tell where the loss is, and where it is going."""
 
@@ -37,6 +41,8 @@ class Rise:
         deviation: Robust standard deviation of one loss about its neighbours.
         signed: Whether some losses, or a term of them, are negative, so that the level itself is
             no scale.
+        held: Whether the last losses are up there still, all but a few: neither one bad stretch
+            that is over, nor a wider scatter about the same level.
         receding: Whether the loss is on its way down again.
         broke: Whether the losses end in NaN or infinity.
         explosion_step: First step at which the loss was ten times that of the start; None where
@@ -50,6 +56,7 @@ class Rise:
     error: float
     deviation: float
     signed: bool
+    held: bool
     receding: bool
     broke: bool
     explosion_step: int | None
@@ -60,7 +67,7 @@ class Rise:
         return self.now - self.best
 
 
-NO_RISE = Rise(0, 0.0, 0.0, 0.0, 0.0, 0.0, False, False, False, None)
+NO_RISE = Rise(0, 0.0, 0.0, 0.0, 0.0, 0.0, False, False, False, False, None)
 
 
 @derived
@@ -86,14 +93,16 @@ def rise(history: History) -> Rise:
     lowest, start = float(levels[best]), float(values[0])
     # A loss that leaps at the first step leaves no low level behind but its first value.
     from_start = start < lowest - 4 * max(step_noise, value_noise(values))
+    low = start if from_start else lowest
     return Rise(
         rows=len(values),
         start=start,
-        best=start if from_start else lowest,
+        best=low,
         now=float(levels[-1]),
         error=error,
         deviation=value_noise(values),
         signed=bool(values.min() < 0) or has_bonus(history),
+        held=_held(values[-max(LAST, tenth // 2) :], low, float(levels[-1])),
         receding=trend(after).falling and float(levels[-1]) < 0.9 * float(levels[best:].max()),
         broke=not np.isfinite(series.values[-1]),
         explosion_step=_explosion(series.steps[np.isfinite(series.values)], values),
@@ -152,9 +161,18 @@ def chance_rise(history: History, step: int, rows: int = LATEST) -> float:
     return max(4.0 * float(error), LEAST_RISE * abs(level))
 
 
+def _held(recent: Floats, low: float, now: float) -> bool:
+    """Whether nine in ten recent losses lie above ``low``, and the last few nearer to ``now``.
+
+    Where the scatter of a loss has grown, its last values are on both sides of its best level.
+    """
+    above = float(np.mean(recent > low)) >= LEAST_ABOVE
+    return above and float(np.median(recent[-LAST:])) > 0.5 * (low + now)
+
+
 def _in_block(rows: int) -> int:
     """Return how many losses make a level at least; a few steps have no levels to speak of."""
-    return FEWEST_IN_BLOCK if rows >= 4 * FEWEST_IN_BLOCK else 1
+    return max(1, min(FEWEST_IN_BLOCK, rows // FEWEST_BLOCKS)) if rows >= FEW else 1
 
 
 def _explosion(steps: Steps, values: Floats) -> int | None:

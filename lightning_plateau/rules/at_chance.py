@@ -26,7 +26,7 @@ class AtChance(Rule):
     """The loss is that of guessing.
 
     What it detects:
-        After the first epoch and a tenth of the planned run (500 steps at most) the loss lies
+        After the first epoch and a sixth of the planned run (500 steps at most) the loss lies
         within 5 % of what the best constant answer reaches: ln K for K classes, the variance of the
         targets for a squared error; and it is not on its way down. Where penalties of the weights
         are added to the loss, the loss of the data alone is looked at: a falling total may hide it.

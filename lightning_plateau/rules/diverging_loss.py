@@ -21,13 +21,14 @@ class DivergingLoss(Rule):
 
     What it detects:
         The level of the last tenth of the run lies half above the lowest level before, by more than
-        the noise explains and by a fifth of the first loss at least, and is not coming down again.
-        In runs of a few steps, which give no levels, a tenfold loss counts. Where the loss of
-        guessing is known, a loss that began there and lies far above it counts as well. Where the
-        validation loss stays as good as ever, the task has become harder, not the model worse. A
-        loss that is negative at times, or has a term that is, has no natural scale: it must rise
-        out of its own noise. Where a network is compared with the answers of a network, or with
-        samples of its own, the targets move and a loss rises with them: only a tenfold one counts.
+        the noise explains and by a fifth of the first loss at least, nine in ten of the last
+        losses lie above that level, and it is not coming down again. In runs of a few steps,
+        which give no levels, a tenfold loss counts. Where the loss of guessing is known, a loss
+        that began there and lies far above it counts as well. Where the validation loss stays as
+        good as ever, the task has become harder, not the model worse. A loss that is negative at
+        times, or has a term that is, has no natural scale: it must rise out of its own noise. Where
+        a network is compared with the answers of a network, or with samples of its own, the targets
+        move and a loss rises with them: only a tenfold one counts.
 
     Why it matters:
         What was learned is being lost. Left alone, it ends in infinity and NaN.
@@ -105,7 +106,7 @@ class DivergingLoss(Rule):
             self.least_share_of_start * abs(up.start),
             self.least_errors * (up.deviation if up.signed else up.error),
         )
-        return up.height > size
+        return up.height > size and (up.held or up.broke)
 
     def _follows(self, history: History, up: Rise) -> bool:
         """Whether the loss may have risen with its targets: they move, and it did not explode."""

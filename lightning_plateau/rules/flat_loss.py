@@ -49,7 +49,7 @@ class FlatLoss(Rule):
         step.
 
     Known limitations:
-        A plateau at the start that lasts longer than a tenth of the run is reported while it lasts.
+        A plateau at the start that lasts longer than a sixth of the run is reported while it lasts.
         Where the loss of guessing is unknown, a loss that falls and then stays high counts as
         finished training. The loss of a GAN carries no such information: runs with more than one
         optimizer are not judged.

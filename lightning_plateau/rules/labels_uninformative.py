@@ -57,7 +57,7 @@ class LabelsUninformative(Rule):
         place where they are sorted, filtered or joined apart.
 
     Known limitations:
-        It waits for four validations and a tenth of the run; a network that understands later than
+        It waits for four validations and a sixth of the run; a network that understands later than
         that is misjudged until then. Where the validation data is prepared in another way than the
         training data it may look the same, unless training was better than guessing in the first
         epoch already. Where the loss of guessing is unknown nothing is said.

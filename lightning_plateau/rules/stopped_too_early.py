@@ -15,6 +15,7 @@ from lightning_plateau.core.learning_rates import share_of_peak
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS, VALIDATION_LOSS
+from lightning_plateau.core.trend import value_noise
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class StoppedTooEarly(Rule):
 
     What it detects:
         At the planned end the loss was still falling, significantly and by a tenth at least in the
-        last half of the run, and so was the validation loss where there is one; the better part of
-        what there is to learn was still ahead (the loss lay above half of that of guessing,
-        or of the first loss); and the learning rate had not been brought down to its floor. It is
-        no more than a piece of information where a third of the loss is gone already.
+        last half of the run, and so was the validation loss where there is one, by half of that;
+        the better part of what there is to learn was still ahead (the loss lay above half of that
+        of guessing, or of the first loss); and the learning rate had not been brought down to its
+        floor. It is no more than a piece of information where a third of the loss is gone already.
 
     Why it matters:
         Nothing may be wrong but the number of epochs.
@@ -70,6 +71,7 @@ class StoppedTooEarly(Rule):
     near_start: float = 0.9
     least_left: float = 0.5
     most_left: float = 0.7
+    share_in_validation: float = 0.5
     least_share_of_peak: float = 0.05
 
     def check(self, history: History) -> Finding | None:
@@ -79,12 +81,12 @@ class StoppedTooEarly(Rule):
             return None
         if len(history.profile.optimizers) > 1 or _ended_early(history):
             return None
-        validated = _validation_falls(history)
-        if validated is False or share_of_peak(history) < self.least_share_of_peak:
-            return None
         ceiling = self._ceiling(history, gone)
         near_start = gone.now > self.near_start * ceiling
         least_fall = self.least_fall_near_start if near_start else self.least_fall
+        validated = _validation_falls(history, self.share_in_validation * least_fall)
+        if validated is False or share_of_peak(history) < self.least_share_of_peak:
+            return None
         losses = history[LOSS].finite
         pace = self._pace(losses.tail(len(losses) // 2), least_fall)
         if pace == 0.0 and validated:
@@ -130,12 +132,18 @@ def _ended_early(history: History) -> bool:
     return planned is not None and history.step < 0.95 * planned
 
 
-def _validation_falls(history: History) -> bool | None:
-    """Return whether the validation loss was still falling; None where there is none."""
+def _validation_falls(history: History, least_fall: float) -> bool | None:
+    """Return whether the validation loss fell by that share of it in the last half of the run.
+
+    None where there is none. Its first and its last third are compared, beyond their noise.
+    """
     values = generalization(history).validation
     if len(values) < 3:
         return None
-    half = len(values) // 2
-    earlier, later = values[:half], values[half:]
-    falls = float(np.median(later)) < float(np.median(earlier)) and values[-1] <= later.min() * 1.01
-    return bool(falls and values[-1] < values[half - 1])
+    recent = values[len(values) // 2 - 1 :]
+    third = max(1, len(recent) // 3)
+    now = float(np.median(recent[-third:]))
+    fall = float(np.median(recent[:third])) - now
+    noise = value_noise(np.diff(recent)) / 3**0.5 if len(recent) > 3 else 0.0
+    least = max(least_fall * abs(now), 2.0 * noise / third**0.5)
+    return fall > least and float(values[-1]) <= 1.01 * float(recent.min())

@@ -21,7 +21,7 @@ class WorseThanGuessing(Rule):
     """The loss stays above that of guessing.
 
     What it detects:
-        After the first epoch and a tenth of the planned run (500 steps at most) the loss is still a
+        After the first epoch and a sixth of the planned run (500 steps at most) the loss is still a
         tenth and more above what one constant answer would score: ln K for K classes, the variance
         of the targets for a squared error, at most their standard deviation for an absolute one;
         times the number of terms where the loss is a sum, whatever it is multiplied by. The noise

@@ -8,9 +8,9 @@ from lightning_plateau.core.profile import Profile
 
 
 @pytest.mark.parametrize(
-    ("planned", "steps"), [(None, 0), (0, 0), (30, 3), (1000, 100), (5000, 500), (10**9, 500)]
+    ("planned", "steps"), [(None, 0), (0, 0), (30, 5), (1200, 200), (5000, 500), (10**9, 500)]
 )
-def test_a_run_is_given_a_tenth_of_its_plan(planned: int | None, steps: int) -> None:
+def test_a_run_is_given_a_sixth_of_its_plan(planned: int | None, steps: int) -> None:
     assert patience(History(profile=Profile(planned_steps=planned))) == steps
 
 

@@ -488,4 +488,4 @@ def pairs_alike_or_not() -> Training:
             return self.head((self.net(x[:, 0]) - self.net(x[:, 1])).abs())
 
     loaders = data.loaders(pairs, alike[kept].long(), batch_size=32)
-    return _classifier(Twins(), 25, 0.85, loaders=loaders, optimizer=adam(2e-3))
+    return _classifier(Twins(), 12, 0.75, loaders=loaders, optimizer=adam(2e-3))

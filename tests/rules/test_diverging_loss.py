@@ -102,3 +102,20 @@ def test_two_hard_batches_early_are_no_divergence() -> None:
     assert RULE.check(history(loss=losses)) is None
     losses[-6:] = 0.4
     assert RULE.check(history(loss=losses)) is not None
+
+
+def test_one_bad_stretch_that_is_over_is_no_divergence() -> None:
+    """A shard of wrong labels, seen once: the level of the last tenth still holds most of it."""
+    losses = curve(lambda t, n: 0.3 + n(0, 0.08, t.shape), 300)
+    losses[270:286] = 2.0
+    assert RULE.check(history(loss=losses)) is None
+    assert RULE.check(history(loss=losses[:285])) is not None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_scatter_that_grows_is_no_divergence(seed: int) -> None:
+    """Losses of single samples scatter the more, the surer the network becomes."""
+    generator = np.random.default_rng(seed)
+    losses = 0.65 - 0.005 * np.arange(50.0) + generator.normal(0, 0.03, 50)
+    losses[35:] = generator.exponential(0.45, 15)
+    assert RULE.check(history(loss=losses)) is None
