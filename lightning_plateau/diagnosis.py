@@ -13,6 +13,7 @@ from lightning_plateau.core.catalogue import defined_in
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.stalled import stalled_short
 from lightning_plateau.rules import catalogue
 
 ENTRY_POINT_GROUP = "lightning_plateau.rules"
@@ -105,19 +106,24 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
     """
     asked = all_rules() if rules is None else tuple(rules)
     found = [finding for rule in asked if (finding := _ask(rule, history)) is not None]
+    by_code = {rule.code: rule for rule in asked}
     symptoms = {rule.code for rule in asked if rule.symptom}
-    dependent = {rule.code for rule in asked if rule.needs_failure and not rule.symptom}
     failing = any(f.code in symptoms and f.severity is not Severity.INFO for f in found)
-    remarks = {rule.code for rule in asked if rule.remark}
-    spoken = [
-        f if failing or f.certain or f.code not in dependent else replace(f, severity=Severity.INFO)
-        for f in found
-        if failing or f.certain or f.code not in dependent - remarks
-    ]
+    if not failing:
+        found = [told for f in found if (told := _while_well(by_code.get(f.code), f, history))]
     last = {rule.code for rule in asked if rule.last_resort}
-    if any(f.code not in symptoms | last and f.severity is not Severity.INFO for f in spoken):
-        spoken = [f for f in spoken if f.code not in last]
-    return rank(spoken, symptoms)
+    if any(f.code not in symptoms | last and f.severity is not Severity.INFO for f in found):
+        found = [f for f in found if f.code not in last]
+    return rank(found, symptoms)
+
+
+def _while_well(rule: Rule | None, finding: Finding, history: History) -> Finding | None:
+    """Return what is told of a finding while no symptom shows; None for nothing."""
+    if rule is None or rule.symptom or not rule.needs_failure or finding.certain:
+        return finding
+    if rule.remark == "while-falling" and stalled_short(history):
+        return finding
+    return None if rule.remark == "never" else replace(finding, severity=Severity.INFO)
 
 
 def diagnose_since(

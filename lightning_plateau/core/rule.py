@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import Signal
+
+Remark = Literal["never", "while-well", "while-falling"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Rule(ABC):
         symptom: True for what can be seen from outside (a flat loss); False for a cause.
         needs_failure: True where the fault may only be reported while some symptom is there;
             findings of confidence 1.0 are always reported.
-        remark: True where the fault, while no symptom is there, is told as a remark all the same.
+        remark: ``"while-well"`` where the fault, while no symptom is there, is told as a remark all
+            the same; ``"while-falling"``: only until the loss has come to rest, or the run is over,
+            with much of the loss left: then it is a fault. ``"never"``: it is not told.
         last_resort: True where the fault is only reported while no other cause is.
         requires: Signals without which the rule has nothing to say; they decide what is measured.
         explains: Codes of the symptoms and lesser causes that this fault accounts for.
@@ -38,7 +42,7 @@ class Rule(ABC):
     severity: ClassVar[Severity] = Severity.ERROR
     symptom: ClassVar[bool] = False
     needs_failure: ClassVar[bool] = True
-    remark: ClassVar[bool] = False
+    remark: ClassVar[Remark] = "never"
     last_resort: ClassVar[bool] = False
     requires: ClassVar[tuple[Signal, ...]] = ()
     explains: ClassVar[tuple[str, ...]] = ()

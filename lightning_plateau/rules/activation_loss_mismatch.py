@@ -10,7 +10,7 @@ from typing import ClassVar
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import Comparison, comparisons
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
     REGRESSION_LOSSES,
@@ -88,7 +88,7 @@ class ActivationLossMismatch(Rule):
 
     code: ClassVar[str] = "LP702"
     name: ClassVar[str] = "activation-loss-mismatch"
-    remark: ClassVar[bool] = True
+    remark: ClassVar[Remark] = "while-falling"
     explains: ClassVar = (
         "LP104",
         "LP201",

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS, LOSS_PER_OPTIMIZER
 from lightning_plateau.core.tape import Operation, Tape
 
@@ -54,7 +54,7 @@ class NoGradient(Rule):
 
     code: ClassVar[str] = "LP304"
     name: ClassVar[str] = "no-gradient"
-    remark: ClassVar[bool] = True
+    remark: ClassVar[Remark] = "while-well"
     requires: ClassVar = (GRADIENT_NORMS, GRADIENT_NORM, LOSS, LOSS_PER_OPTIMIZER)
     explains: ClassVar = (
         "LP104",

@@ -9,7 +9,7 @@ from typing import ClassVar
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import Comparison, comparisons
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.tape import REGRESSION_LOSSES, Operand, Tape
 
 _JUDGED = REGRESSION_LOSSES - {"poisson_nll_loss", "gaussian_nll_loss"}
@@ -57,7 +57,7 @@ class RegressionLossForClasses(Rule):
     code: ClassVar[str] = "LP709"
     name: ClassVar[str] = "regression-loss-for-classes"
     severity: ClassVar[Severity] = Severity.WARNING
-    remark: ClassVar[bool] = True
+    remark: ClassVar[Remark] = "while-falling"
     explains: ClassVar = ("LP306", "LP401", "LP405", "LP802", "LP803", "LP807", "LP808")
     why: ClassVar[str] = "numbers of classes have no order, and their mean is another class"
 

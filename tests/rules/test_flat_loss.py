@@ -150,9 +150,9 @@ def test_stalled_above_four_fifths_of_chance(classes: int, share: float, flat: b
     assert (found is not None) is flat
 
 
-@pytest.mark.parametrize(("steps", "flat"), [(99, False), (100, True)])
-def test_a_plateau_at_the_start_is_given_a_tenth_of_the_run(steps: int, flat: bool) -> None:
-    planned = Profile(planned_steps=1000)
+@pytest.mark.parametrize(("steps", "flat"), [(166, False), (167, True)])
+def test_a_plateau_at_the_start_is_given_a_sixth_of_the_run(steps: int, flat: bool) -> None:
+    planned = Profile(planned_steps=1002)
     assert (FlatLoss().check(history(loss=[2.3] * steps, profile=planned)) is not None) is flat
     ended = history(loss=[2.3] * steps, profile=planned, finished=True)
     assert FlatLoss().check(ended) is not None
