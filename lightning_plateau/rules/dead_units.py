@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
+import numpy as np
+
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import comparisons
@@ -22,7 +24,8 @@ class DeadUnits(Rule):
     What it detects:
         More than half of the units of a rectifier's output are zero for the whole batch, on most of
         the latest sampled steps, although the batch holds enough values for each unit that chance
-        cannot be the reason, and although values do arrive there. It is surer where nearly all
+        cannot be the reason (where nearly all are zero, all batches since they were are counted),
+        and although values do arrive there. It is surer where nearly all
         units are dead, where the layer that feeds them gets no gradient at all, and where it was
         so from the first step on: what died later was killed, most often by long steps. It is
         certain, whatever the loss does, where not one unit was ever alive and the gradient of the
@@ -80,6 +83,7 @@ class DeadUnits(Rule):
     nearly_all: float = 0.9
     latest_samples: int = 3
     values_per_unit: int = 16
+    values_in_batches: int = 8
     least_input: float = 1e-3
 
     def check(self, history: History) -> Finding | None:
@@ -105,11 +109,22 @@ class DeadUnits(Rule):
 
         The last batch of an epoch may be too small, and the latest tape may be of it.
         """
+        batches = self._batches(history, label)
         for tape in reversed(history.tapes):
             rectifier = _rectifier(tape, label)
-            if rectifier is not None and self._tells(tape, rectifier):
+            if rectifier is not None and self._tells(tape, rectifier, batches):
                 return tape, rectifier
         return None
+
+    def _batches(self, history: History, label: str) -> int:
+        """Return how many of the latest batches say together that units are dead.
+
+        Each has samples of its own, but only where nearly all units are zero each time is it known
+        that they were the same ones.
+        """
+        shares = history[ACTIVATION_DEAD].column(label).values
+        alive = np.flatnonzero(shares[::-1] < self.nearly_all)
+        return max(1, int(alive[0]) if len(alive) else len(shares))
 
     def _report(
         self, history: History, tape: Tape, site: str, share: float, rectifier: Operation
@@ -143,13 +158,15 @@ class DeadUnits(Rule):
             (dead == 1.0).all() and (gradients == 0.0).all()
         )
 
-    def _tells(self, tape: Tape, rectifier: Operation) -> bool:
+    def _tells(self, tape: Tape, rectifier: Operation, batches: int) -> bool:
         """Whether chance and vanishing input can be ruled out as the reason."""
         if not rectifier.shape or prod(rectifier.shape) == 0 or not rectifier.operands:
             return False
         convolved = len(rectifier.shape) == 4
         units = rectifier.shape[1] if convolved else rectifier.shape[-1]
-        if prod(rectifier.shape) / max(1, units) < self.values_per_unit:
+        values = prod(rectifier.shape) / max(1, units)
+        few = self.values_per_unit if batches == 1 else self.values_in_batches
+        if batches * values < few:
             return False
         before = tape.producer(rectifier.operands[0])
         seen = before.statistics if before is not None else {}

@@ -55,7 +55,7 @@ def one_layer_and_a_relu() -> Training:
     return Training(Net(), _digits(flat=False)[0], None, EPOCHS)
 
 
-@program("LP707", accepted=("LP304", "LP702", "LP501"), data="breast-cancer", part="validation")
+@program("LP702", "LP707", accepted=("LP304", "LP501"), data="breast-cancer", part="validation")
 def softmax_of_a_single_score() -> Training:
     """A softmax over the one output of a binary classifier is 1 for every sample."""
 
@@ -172,7 +172,7 @@ def predicted_class_in_the_loss() -> Training:
     return Training(Learner(_mlp(), loss), *_digits(), EPOCHS)
 
 
-@program("LP705", "LP702", accepted=("LP110",), family="segmentation", part="validation")
+@program("LP105", "LP705", "LP702", accepted=("LP110",), family="segmentation", part="validation")
 def masks_of_255() -> Training:
     """Masks were read as images, 0 and 255, and go into binary cross-entropy."""
     images, _ = data.digits()

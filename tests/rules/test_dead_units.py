@@ -58,6 +58,13 @@ def test_a_small_last_batch_hides_nothing() -> None:
     assert found is not None
 
 
+def test_batches_of_one_sample_tell_it_together() -> None:
+    single = tape((1, 32))
+    assert RULE.check(run([0.5, 0.8, *[0.97] * 8], taken=single)) is not None
+    assert RULE.check(run([0.5, 0.8, *[0.97] * 4], taken=single)) is None
+    assert RULE.check(run([0.5, 0.6, *[0.7] * 30], taken=single)) is None
+
+
 @pytest.mark.parametrize(
     "other",
     [
