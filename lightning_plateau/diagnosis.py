@@ -17,6 +17,8 @@ from lightning_plateau.core.stalled import stalled_short
 from lightning_plateau.rules import catalogue
 
 ENTRY_POINT_GROUP = "lightning_plateau.rules"
+FAINT = 0.5
+"""Share of the confidence of the most probable cause below which another is not worth a word."""
 _SEVERITIES = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
 
 
@@ -112,9 +114,12 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
     if not failing:
         found = [told for f in found if (told := _while_well(by_code.get(f.code), f, history))]
     last = {rule.code for rule in asked if rule.last_resort}
-    if any(f.code not in symptoms | last and f.severity is not Severity.INFO for f in found):
+    causes = [f for f in found if f.code not in symptoms and f.severity is not Severity.INFO]
+    if any(f.code not in last for f in causes):
         found = [f for f in found if f.code not in last]
-    return rank(found, symptoms)
+    best = max((f.confidence for f in causes), default=0.0)
+    faint = {f.code for f in causes if f.confidence < FAINT * best}
+    return rank([f for f in found if f.code not in faint], symptoms)
 
 
 def _while_well(rule: Rule | None, finding: Finding, history: History) -> Finding | None:
@@ -179,7 +184,7 @@ def rank(findings: Iterable[Finding], symptoms: Iterable[str]) -> tuple[Finding,
             finding.severity is not Severity.INFO,
             int(finding.certain) * _SEVERITIES[finding.severity],
             finding.code not in seen_from_outside,
-            _SEVERITIES[finding.severity],
+            int(finding.certainty != "possible") * _SEVERITIES[finding.severity],
             finding.confidence + 0.05 * bool(present.intersection(finding.explains)),
         )
 

@@ -55,7 +55,18 @@ class InitialLossOff(Rule):
     name: ClassVar[str] = "initial-loss-off"
     severity: ClassVar[Severity] = Severity.WARNING
     requires: ClassVar = (LOSS,)
-    explains: ClassVar = ("LP306", "LP401", "LP405", "LP501", "LP803", "LP807", "LP808")
+    explains: ClassVar = (
+        "LP304",
+        "LP306",
+        "LP401",
+        "LP405",
+        "LP406",
+        "LP414",
+        "LP501",
+        "LP803",
+        "LP807",
+        "LP808",
+    )
     remedies: ClassVar = ("reinitialize", "standardize-input")
     why: ClassVar[str] = "scores that are too large saturate the softmax before training begins"
 
@@ -77,7 +88,7 @@ class InitialLossOff(Rule):
             return None
         return self.finding(
             history,
-            min(0.7, 0.25 + 0.2 * math.log10(ratio)),
+            min(0.75, 0.25 + 0.3 * math.log10(ratio)),
             f"the first loss is {first:.4g}, {ratio:.3g} times that of guessing ({chance:.4g})",
             evidence=(Evidence("first loss over that of guessing", ratio, self.least_ratio),),
             fix="standardize the inputs, and let the last layer start small "
