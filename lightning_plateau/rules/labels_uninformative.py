@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.chance import chance_loss, guessing
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.fitting import LabelTest, inputs_count, label_test
 from lightning_plateau.core.generalization import generalization
@@ -76,6 +76,7 @@ class LabelsUninformative(Rule):
 
     least_validations: int = 4
     near_chance: float = 0.98
+    near_chance_elsewhere: float = 0.75
     memorized: float = 0.9
     least_steps: int = 40
     most_fall: float = 0.05
@@ -96,8 +97,8 @@ class LabelsUninformative(Rule):
             return None
         if self._improves(beside.validation):
             return None
-        first = self._first_epoch(history)
-        if first is None or first < self.near_chance * chance:
+        new = self._first_epoch(history)
+        if new is None or (first := float(np.median(new))) < self.near_chance * chance:
             return None
         return self.finding(
             history,
@@ -145,14 +146,23 @@ class LabelsUninformative(Rule):
         chance, gone = chance_loss(history), progress(history[LOSS])
         if gone.rows < self.least_steps:
             return False
-        first, beside = self._first_epoch(history), generalization(history)
-        if chance is None or first is None:
+        new, beside = self._first_epoch(history), generalization(history)
+        if chance is None or new is None:
             return gone.fall < self.most_fall and gone.slope >= 0
-        best = float(beside.validation.min()) if len(beside) else gone.now
-        return min(first, best) >= self.near_chance * chance
+        if float(np.mean(new)) + 2.0 * _error(new) < self.near_chance * chance:
+            return False
+        if not len(beside):
+            return gone.now >= self.near_chance * chance
+        # A constant number scores otherwise on other samples, the fewer they are: what it scores
+        # there is what validation was after the first epoch, if that was near to it.
+        start, best = float(beside.validation[0]), float(beside.validation.min())
+        known = guessing(history)
+        elsewhere = known is not None and not known.classes
+        near = elsewhere and start >= self.near_chance_elsewhere * chance
+        return best >= self.near_chance * (min(start, chance) if near else chance)
 
-    def _first_epoch(self, history: History) -> float | None:
-        """Return the level of the training loss at the end of the first epoch, if there are more.
+    def _first_epoch(self, history: History) -> Floats | None:
+        """Return the training losses at the end of the first epoch, if there are more.
 
         Before it ended, no sample was seen twice.
         """
@@ -161,7 +171,12 @@ class LabelsUninformative(Rule):
         if steps is None or not len(losses) or int(losses.steps[-1]) < 2 * steps:
             return None
         new = losses.until(steps).values
-        return float(np.median(new[-max(1, len(new) // 4) :])) if len(new) else None
+        return new[-max(1, len(new) // 4) :] if len(new) else None
+
+
+def _error(values: Floats) -> float:
+    """Return the standard error of the mean of ``values``; 0.0 of a single one."""
+    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
 _FIX = (

@@ -57,7 +57,7 @@ class RegressionLossForClasses(Rule):
     code: ClassVar[str] = "LP709"
     name: ClassVar[str] = "regression-loss-for-classes"
     severity: ClassVar[Severity] = Severity.WARNING
-    remark: ClassVar[Remark] = "while-falling"
+    remark: ClassVar[Remark] = "while-well"
     explains: ClassVar = ("LP306", "LP401", "LP405", "LP802", "LP803", "LP807", "LP808")
     why: ClassVar[str] = "numbers of classes have no order, and their mean is another class"
 
