@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_plateau.recording.probes.sampling import dense_values
+
+_DEVICE = attrgetter("device")
 
 
 def accumulation_type(tensor: Tensor) -> torch.dtype:
@@ -74,7 +77,7 @@ def stacked(values: Sequence[Tensor]) -> Tensor:
     Parameters that are spread over several devices have their norms there too.
     """
     device = values[0].device
-    if all(value.device == device for value in values):
+    if len(set(map(_DEVICE, values))) == 1:
         return torch.stack(tuple(values))
     return torch.stack([value.to(device, non_blocking=True) for value in values])
 
