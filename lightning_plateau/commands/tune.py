@@ -1,11 +1,24 @@
-"""The command ``tune``: its arguments, and from them a search."""
+"""`lightning-plateau tune`: its arguments, and from them a search."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lightning_plateau.commands.command import (
+    FAULT_FOUND,
+    FILES,
+    HEALTHY,
+    add_command,
+    at_least_one,
+    checked,
+    print_json,
+)
+from lightning_plateau.report.console import show, width
 
 if TYPE_CHECKING:
     from lightning_plateau.tuning import Tuning
@@ -29,13 +42,9 @@ SAMPLERS = ("grid", "random", "bayesian", "quasi-random")
 PRUNERS = ("plateau", "plateau+median", "plateau+hyperband", "median", "hyperband", "none")
 
 
-def add_arguments(command: argparse.ArgumentParser, files: dict[str, str]) -> None:
-    """Give the command its arguments.
-
-    Args:
-        command: The parser of the command.
-        files: How each shell completes the name of a file.
-    """
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = add_command(commands, "tune", run, SUMMARY, EXAMPLES)
     command.add_argument(
         "module",
         metavar="MODULE",
@@ -44,14 +53,14 @@ def add_arguments(command: argparse.ArgumentParser, files: dict[str, str]) -> No
     command.add_argument(
         "--data", metavar="DATA", help="pkg.module:Data, the class of a datamodule"
     )
-    _add_search(command, files)
+    _add_search(command)
     _add_study(command)
     command.add_argument("--out", type=Path, default=Path("plateau-tune"), help="folder of results")
     command.add_argument("--plots", action="store_true", help="draw what Optuna draws of a study")
     command.add_argument("--json", action="store_true", help="the result as JSON")
 
 
-def _add_search(command: argparse.ArgumentParser, files: dict[str, str]) -> None:
+def _add_search(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--space", choices=SPACES, help="what is searched; by default what RUN calls for, or all"
     )
@@ -71,24 +80,22 @@ def _add_search(command: argparse.ArgumentParser, files: dict[str, str]) -> None
         type=one_value,
         help="a setting that every trial has: model.width=64, trainer.precision=bf16-mixed",
     )
-    run: Any = command.add_argument(
+    source: Any = command.add_argument(
         "--from", dest="run", metavar="RUN", help="log folder of a run whose diagnosis narrows it"
     )
-    run.complete = files
+    source.complete = FILES
     command.add_argument("--sampler", choices=SAMPLERS, default="bayesian")
     command.add_argument("--pruner", choices=PRUNERS, default="plateau")
     command.add_argument(
         "--monitor", metavar="METRIC", help="score; by default the validation loss"
     )
     command.add_argument("--mode", choices=("min", "max"), default="min")
-    command.add_argument(
-        "--epochs", type=_at_least_one, help="epochs of a trial; 10, or as RUN had"
-    )
+    command.add_argument("--epochs", type=at_least_one, help="epochs of a trial; 10, or as RUN had")
 
 
 def _add_study(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--trials", type=_at_least_one, default=20, help="trials of all workers together"
+        "--trials", type=at_least_one, default=20, help="trials of all workers together"
     )
     command.add_argument("--timeout", type=float, metavar="S", help="seconds; then no trial begins")
     command.add_argument(
@@ -165,21 +172,22 @@ def _number(text: str) -> int | float:
         return float(text)
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number of at least 1, but received {text!r}"
-        )
-    return int(text)
+def run(arguments: argparse.Namespace) -> int:
+    """Search, and tell what was found."""
+    shown = not arguments.json and sys.stderr.isatty()
+    with (
+        checked(ImportError, AttributeError, ValueError, OSError, TypeError),
+        redirect_stdout(sys.stderr if arguments.json else sys.stdout),
+    ):
+        found = _search(arguments, progress_bar=shown)
+    if arguments.json:
+        print_json(found.to_dict())
+    else:
+        show(found.text(width()))
+    return HEALTHY if found.ok else FAULT_FOUND
 
 
-def run(arguments: argparse.Namespace, *, progress_bar: bool) -> Tuning:
-    """Search, and return what was found.
-
-    Args:
-        arguments: The arguments of the command.
-        progress_bar: Whether to show how far the study is.
-    """
+def _search(arguments: argparse.Namespace, *, progress_bar: bool) -> Tuning:
     from lightning_plateau.tuning import tune
 
     module, data, trainer, fixed = _target(arguments)
