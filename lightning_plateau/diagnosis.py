@@ -17,6 +17,8 @@ from lightning_plateau.core.stalled import stalled_short
 from lightning_plateau.rules import catalogue
 
 ENTRY_POINT_GROUP = "lightning_plateau.rules"
+FEW = 20
+"""Steps since a treatment that are too few to find anything in."""
 FAINT = 0.5
 """Share of the confidence of the most probable cause below which another is not worth a word."""
 _SEVERITIES = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
@@ -138,7 +140,8 @@ def diagnose_since(
 
     What was before the treatment says nothing of the training now, and what came after it knows
     nothing of how far the training had come: a loss at its floor looks flat from there. So a
-    finding must show in the history since, and in the whole.
+    finding must show in the history since, and in the whole. Where a run is over a few steps after
+    its last treatment, those say nothing, and the whole counts.
 
     Args:
         history: What was recorded, from the beginning.
@@ -146,10 +149,13 @@ def diagnose_since(
         rules: The rules to ask; by default all.
     """
     whole = diagnose(history, rules)
-    if step == 0 or not whole:
+    untold = history.finished and history.step - step < FEW
+    if step == 0 or not whole or untold:
         return whole
     codes = {finding.code for finding in whole}
-    return tuple(f for f in diagnose(history.since(step), rules) if f.code in codes)
+    asked = all_rules() if rules is None else rules
+    still = [f for f in diagnose(history.since(step), rules) if f.code in codes]
+    return rank(still, {rule.code for rule in asked if rule.symptom})
 
 
 def _ask(rule: Rule, history: History) -> Finding | None:

@@ -10,7 +10,8 @@ import pytest
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.diagnosis import all_rules, diagnose, rank, select_rules
+from lightning_plateau.core.signal import LOSS
+from lightning_plateau.diagnosis import all_rules, diagnose, diagnose_since, rank, select_rules
 from lightning_plateau.testing import history
 
 
@@ -209,3 +210,20 @@ def test_unknown_entries_are_repeated_with_a_hint(argument: str, entry: str) -> 
 def test_codes_are_unique() -> None:
     known = [rule.code for rule in all_rules()]
     assert len(known) == len(set(known))
+
+
+@pytest.mark.parametrize(("treated", "finished", "found"), [
+    (0, True, True), (90, True, True), (90, False, False), (40, True, False),
+])  # fmt: skip
+def test_a_run_that_is_over_soon_after_its_last_treatment_is_judged_whole(
+    treated: int, finished: bool, found: bool
+) -> None:
+    """What was tried last was undone: no step since says that the run is well."""
+
+    class AtFirst(Flat):
+        def check(self, history: History) -> Finding | None:
+            starts = history[LOSS].values[:1] == 2.3
+            return super().check(history) if starts.any() else None
+
+    run = history(loss=[2.3, *[1.0] * 99], finished=finished)
+    assert bool(diagnose_since(run, treated, [AtFirst()])) is found

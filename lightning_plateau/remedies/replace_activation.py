@@ -38,12 +38,15 @@ class ReplaceActivation(Remedy):
 
     Args:
         to: The new activation: ``"leaky_relu"``, ``"elu"`` or ``"gelu"``.
+        rate: What the learning rates are multiplied by, above 0. Through a stack of sigmoids hardly
+            any gradient comes; a rate that was raised for its sake is too high for a rectifier.
 
     What it changes:
         Every activation *module* without parameters (sigmoid, tanh, ReLU …) whose values all go
         into further layers is replaced in the module that holds it. Activations of the output and
         gates stay. The weights of the layers are drawn anew for the new activation, as reinitialize
-        does: those that suit a sigmoid do not suit a rectifier.
+        does: those that suit a sigmoid do not suit a rectifier. With ``rate`` the learning rates,
+        and the schedule with them, as decay-learning-rate does.
 
     When it helps:
         In deep stacks of sigmoid or tanh, where gradients vanish on their way to the first layers
@@ -58,7 +61,7 @@ class ReplaceActivation(Remedy):
 
     How to undo:
         It is reverted by itself where it does not help: the same modules are put back, and the
-        weights, bit for bit.
+        weights, bit for bit, and the learning rates.
 
     Example:
         >>> ReplaceActivation(to="elu").lasting
@@ -73,17 +76,25 @@ class ReplaceActivation(Remedy):
     safety: ClassVar[Safety] = Safety.UNSAFE
     renews: ClassVar[bool] = True
     lasting: ClassVar[bool] = True
-    levels: ClassVar = ({"to": "leaky_relu"}, {"to": "elu"})
+    levels: ClassVar = (
+        {"to": "leaky_relu"},
+        {"to": "leaky_relu", "rate": 0.1},
+        {"to": "elu", "rate": 0.1},
+    )
 
     to: Literal["leaky_relu", "elu", "gelu"] = "leaky_relu"
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
         if self.to not in REPLACEMENTS:
             raise ValueError(f"to must be one of {', '.join(REPLACEMENTS)}, but is {self.to!r}")
+        if not 0.0 < self.rate < float("inf"):
+            raise ValueError(f"rate must be a positive finite number, but is {self.rate}")
 
     def obstacle(self, run: Any) -> str | None:
         """Return why the activations must stay; None where they need not."""
-        reasons = [adapter.obstacle("roll-back") for adapter in run.adapters]
+        needs = ("roll-back", *(("scale-learning-rate",) if self.rate != 1.0 else ()))
+        reasons = [adapter.obstacle(need) for need in needs for adapter in run.adapters]
         reason = next((reason for reason in reasons if reason is not None), None)
         if reason is not None:
             return str(reason)
@@ -102,18 +113,30 @@ class ReplaceActivation(Remedy):
         kinds = {name: type(run.module.get_submodule(name)).__name__ for name in sites}
         instead = dict.fromkeys(sites.values(), self.to)
         undo = rewrite(run.module, run.adapters, fresh_values(run, may_be_drawn(run), instead))
-        change = Change(kinds, dict.fromkeys(kinds, REPLACEMENTS[self.to].__name__), undo)
+        before: dict[str, Any] = dict(kinds)
+        after: dict[str, Any] = dict.fromkeys(kinds, REPLACEMENTS[self.to].__name__)
+        if self.rate != 1.0:
+            before |= run.learning_rates
+            scaled = [adapter.scale_learning_rate(self.rate) for adapter in run.adapters]
+            undo = {**undo, "learning_rates": scaled}
+            after |= run.learning_rates
+        change = Change(before, after, undo)
         self.resume(run, change)
         return change
 
     def revert(self, run: Any, change: Change) -> None:
         """Put the old activations back, and the weights."""
         run.detach(f"{self.name} {self.to}")
+        scaled = change.undo.get("learning_rates", ())
+        for adapter, undo in zip(run.adapters, scaled, strict=False):
+            adapter.restore_learning_rate(undo)
         restore(run.module, run.adapters, change.undo)
 
     def resume(self, run: Any, change: Change) -> None:
         """Put the new activations in place: a checkpoint holds none."""
-        old = [run.module.get_submodule(name) for name in change.before]
+        new = REPLACEMENTS[self.to].__name__
+        replaced = [name for name, now in change.after.items() if now == new]
+        old = [run.module.get_submodule(name) for name in replaced]
         run.attach(f"{self.name} {self.to}", Replaced(run.module, old, REPLACEMENTS[self.to]))
 
     def _sites(self, run: Any, tape: Tape) -> dict[str, str]:

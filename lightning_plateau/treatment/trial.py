@@ -29,6 +29,8 @@ BROKEN_ROWS = 10
 """So many losses in a row that are not finite end a trial at once."""
 LEAST_STEPS = 20
 """Steps after which a run that began again and learns nothing at all is given up, at the least."""
+PATIENT = 3
+"""Probations that a run which began again is given while its loss falls."""
 ENOUGH = 0.5
 """Share by which the loss of a run that began again should fall until the end."""
 OFF_SCALE = 3.0
@@ -329,7 +331,8 @@ class Trial:
         if self._is_broken(losses.values) or self._is_clear(losses.values):
             return True
         # Recorded steps count, not steps made: what is recorded may arrive a little later.
-        if losses.steps[-1] + 1 - self.step < self.terms.probation_steps:
+        made = int(losses.steps[-1]) + 1 - self.step
+        if made < self.terms.probation_steps or self._is_promising(losses.values):
             return False
         watched = history[self.remedy.watched].since(self.step)
         return self.remedy.watched == LOSS or len(watched) >= VALIDATIONS
@@ -353,6 +356,17 @@ class Trial:
             return True
         gone = progress(losses)
         return not now.better and gone.least <= 0 and gone.slope >= 0 and gone.most < MATERIAL
+
+    def _is_promising(self, losses: Any) -> bool:
+        """Whether a run that began again falls, though not far enough yet, and may be given time.
+
+        Deep networks stay near the loss of guessing for a while before they learn.
+        """
+        if not self.terms.fresh or len(losses) >= PATIENT * self.terms.probation_steps:
+            return False
+        now = Comparison(self.terms.before, Level.of(losses[-_width(self.terms.probation_steps) :]))
+        gone = progress(losses)
+        return not (now.better or now.worse) and gone.slope < 0.0 and gone.least > 0.0
 
     def _compare(self, history: History) -> Comparison:
         since = history[self.remedy.watched].since(self.step)

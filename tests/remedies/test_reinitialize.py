@@ -92,6 +92,21 @@ def test_the_choice_of_layers_is_checked(layers: Any) -> None:
         Reinitialize(layers=layers)
     with pytest.raises(ValueError, match="to must be one of leaky_relu, elu, gelu, but is 'swish'"):
         ReplaceActivation(to="swish")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"rate must be a positive finite number, but is 0\.0"):
+        ReplaceActivation(rate=0.0)
+
+
+def test_a_rate_for_sigmoids_is_lowered_for_rectifiers_and_put_back() -> None:
+    run = run_of(partial(SGD, lr=0.5))
+    remedy = ReplaceActivation(to="elu", rate=0.1)
+    held = run.module.net[0].weight.clone()
+    change = remedy.apply(run)
+    assert change.before["learning_rate"] == 0.5
+    assert change.after["learning_rate"] == pytest.approx(0.05)
+    assert not torch.equal(run.module.net[0].weight, held)
+    remedy.revert(run, change)
+    assert run.learning_rates == {"learning_rate": 0.5}
+    assert torch.equal(run.module.net[0].weight, held)
 
 
 def test_what_was_learned_with_its_activations_keeps_them() -> None:

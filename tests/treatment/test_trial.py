@@ -241,6 +241,20 @@ def test_a_run_that_began_again_in_vain_is_given_up_halfway() -> None:
     assert trial.judge(joined(before, falling), [SICK]) is None
 
 
+def test_a_run_that_began_again_is_given_more_time_while_it_falls() -> None:
+    """Deep networks stay near the loss of guessing for a while before they learn."""
+    before = noisy(2.3, START, 0, 0.001)
+    slope = np.linspace(0.0, 0.06, 3 * PROBATION)
+    falling = 2.3 + noisy(0.0, 3 * PROBATION, 1, 0.01) - slope
+    flat = 2.3 + noisy(0.0, 3 * PROBATION, 1, 0.01)
+    trial = begun_again(before)
+    assert trial.judge(joined(before, falling[: PROBATION + 10]), [SICK]) is None
+    outcome = trial.judge(joined(before, flat), [SICK])
+    assert outcome is not None
+    assert outcome.verdict is Verdict.REVERTED
+    assert trial.judge(joined(before, falling), [SICK]) is not None
+
+
 def test_weights_off_scale_are_mended_where_the_loss_is_that_of_guessing() -> None:
     before = noisy(2.3, START, 0, 0.001)
     run = run_at(before, step=0)
