@@ -114,9 +114,9 @@ def _search_of(
 
 def report(found: Sequence[Search]) -> str:
     """Return the tables: every approach over all tasks, and on each; and why trials died."""
-    seeds = len({one.seed for one in found})
+    tasks, searches = {one.task for one in found}, {(one.task, one.seed) for one in found}
     text = (
-        f"{len({one.task for one in found})} tasks, {seeds} seeds, at most {MOST_TRIALS} trials a "
+        f"{len(tasks)} tasks, {len(searches)} searches under each pruner, at most {MOST_TRIALS} trials a "
         f"search; {machine()}. Time is that of the processor, steps are those of the optimizers, "
         "for a search until its first trial that reaches the score. The ratios are those to the "
         "same search without a pruner: of the sums over all searches, and in brackets the median "
@@ -188,11 +188,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                     if (task, seed, approach) not in done:
                         found.append(search(task, seed, approach, played))
                         _keep(found[-1], asked.json)
-    text = report(found)
+    text = report(_whole(found))
     print(text)
     if asked.write_docs:
         write(text, PAGE)
     return 0
+
+
+def _whole(found: Sequence[Search]) -> list[Search]:
+    """Return the searches that were made under every approach: others cannot be compared."""
+    made = Counter((one.task, one.seed) for one in found)
+    approaches = len({one.approach for one in found})
+    return [one for one in found if made[one.task, one.seed] == approaches]
 
 
 def _read(paths: Sequence[Path]) -> list[Search]:

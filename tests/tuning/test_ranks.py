@@ -78,10 +78,17 @@ def judge(trials) -> None:
 
 @pytest.mark.distributed
 @pytest.mark.slow
-def test_rank_zero_chooses_for_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "by",
+    [
+        [],  # Lightning runs the script once more for the other rank
+        ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29533"],
+    ],
+    ids=["script", "torchrun"],
+)
+def test_rank_zero_chooses_for_all(by: list[str], tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    by = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29533"]
     command = [sys.executable, *by, str(script), str(tmp_path)]
     kept = {name: one for name, one in os.environ.items() if name not in ("RANK", "LOCAL_RANK")}
     done = subprocess.run(
