@@ -117,7 +117,8 @@ def report(found: Sequence[Search]) -> str:
     tasks, searches = {one.task for one in found}, {(one.task, one.seed) for one in found}
     text = (
         f"{len(tasks)} tasks, {len(searches)} searches under each pruner, at most {MOST_TRIALS} "
-        f"trials a search; {machine()}. Time is that of the processor, steps are those of the optimizers, "
+        f"trials a search; {machine()}. Time is that of the processor, steps are those of the "
+        "optimizers, "
         "for a search until its first trial that reaches the score. The ratios are those to the "
         "same search without a pruner: of the sums over all searches, and in brackets the median "
         "over the searches."
