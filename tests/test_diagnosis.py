@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.diagnosis import all_rules, diagnose, diagnose_since, rank, select_rules
 from lightning_plateau.testing import history
 
@@ -81,10 +82,43 @@ def test_causes_are_spoken_of_only_while_training_fails() -> None:
 def test_what_is_plain_to_see_is_a_remark_while_training_does_well() -> None:
     @dataclass(frozen=True)
     class Plain(Cause):
-        remark: ClassVar[bool] = True
+        remark: ClassVar[Remark] = "while-well"
 
     assert [f.severity for f in diagnose(History(), [Plain()])] == [Severity.INFO]
     assert next(f.severity for f in diagnose(History(), [Plain(), Flat()])) is Severity.WARNING
+
+
+def at_rest(level: float) -> History:
+    """Cross-entropy of ten classes that has come to rest; guessing gives 2.3."""
+    weight, x = Operand("parameter", name="w"), Operand("batch", 0, "0")
+    layer = Operation(0, "linear", operands=(x, weight), shape=(8, 10))
+    logits, y = Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,))
+    loss = Operation(1, "cross_entropy", operands=(logits, y))
+    return history(loss=[level] * 200, tapes=[Tape(0, (layer, loss), root=1)])
+
+
+def test_what_is_plain_to_see_is_a_fault_where_training_rests_with_much_left() -> None:
+    @dataclass(frozen=True)
+    class Plain(Cause):
+        remark: ClassVar[Remark] = "while-falling"
+
+    for level, severity in ((0.2, Severity.INFO), (1.0, Severity.WARNING)):
+        assert [f.severity for f in diagnose(at_rest(level), [Plain()])] == [severity]
+
+
+def test_strong_evidence_needs_no_symptom_where_training_rests_with_much_left() -> None:
+    assert diagnose(at_rest(1.0), [Cause(confidence=0.7)]) == ()
+    assert len(diagnose(at_rest(1.0), [Cause(confidence=0.85)])) == 1
+    assert diagnose(at_rest(0.2), [Cause(confidence=0.85)]) == ()
+
+
+def test_a_cause_that_is_not_half_as_probable_as_another_is_left_out() -> None:
+    @dataclass(frozen=True)
+    class Other(Cause):
+        code: ClassVar[str] = "XX302"
+
+    assert codes(Flat(), Cause(confidence=0.7), Other(confidence=0.3)) == ["XX301", "XX401"]
+    assert codes(Flat(), Cause(confidence=0.7), Other(confidence=0.4))[:2] == ["XX301", "XX302"]
 
 
 def test_a_symptom_that_is_a_remark_is_no_failure() -> None:
@@ -227,3 +261,11 @@ def test_a_run_that_is_over_soon_after_its_last_treatment_is_judged_whole(
 
     run = history(loss=[2.3, *[1.0] * 99], finished=finished)
     assert bool(diagnose_since(run, treated, [AtFirst()])) is found
+
+
+def test_what_is_only_possible_is_ranked_by_how_probable_it_is() -> None:
+    grave = Finding("XX1", "grave", 0, Severity.ERROR, 0.3, "a")
+    light = Finding("XX2", "light", 0, Severity.WARNING, 0.5, "b")
+    assert [f.code for f in rank([grave, light], ())] == ["XX2", "XX1"]
+    likely = Finding("XX1", "grave", 0, Severity.ERROR, 0.6, "a")
+    assert [f.code for f in rank([likely, replace(light, confidence=0.9)], ())] == ["XX1", "XX2"]

@@ -39,7 +39,7 @@ def raw_pixels() -> Training:
         nn.Flatten(), nn.Linear(32 * 25, 64), nn.ReLU(), nn.Linear(64, 2),
     )  # fmt: skip
     train, validation = data.loaders(patches.float(), labels)
-    return Training(Learner(net, optimizer=sgd(0.01)), train, validation, {"max_epochs": 8})
+    return Training(Learner(net, optimizer=sgd(0.05)), train, validation, {"max_epochs": 8})
 
 
 @program("LP101", accepted=("LP406", "LP501", "LP706"), data="breast-cancer", part="validation")

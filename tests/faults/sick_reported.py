@@ -224,7 +224,7 @@ def logarithm_of_softmax_by_hand() -> Training:
         p = said.exp() / said.exp().sum(1, keepdim=True)
         return -(F.one_hot(y, 10) * torch.log(p)).sum(1).mean()
 
-    return Training(Learner(_mlp(), loss, sgd(0.1)), *_digits(scale=1.0), EPOCHS)
+    return Training(Learner(_mlp(), loss, sgd(0.1)), *_digits(scale=1 / 16), EPOCHS)
 
 
 @program(
