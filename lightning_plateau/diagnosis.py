@@ -19,8 +19,6 @@ from lightning_plateau.rules import catalogue
 ENTRY_POINT_GROUP = "lightning_plateau.rules"
 FEW = 20
 """Steps since a treatment that are too few to find anything in."""
-STRONG = 0.8
-"""Confidence of a cause that is told without a symptom where the loss rests with much left."""
 FAINT = 0.5
 """Share of the confidence of the most probable cause below which another is not worth a word."""
 _SEVERITIES = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
@@ -97,10 +95,9 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
     """Return what is wrong with a training, the most probable cause first.
 
     A cause is spoken of only while the training shows a symptom that is more than a remark, unless
-    it is certain, or a fault in itself (overfitting), or strongly evident where the loss has come
-    to rest with much of it left. What is plain to see in the code is told as a remark, where the
-    rule says so. A cause that is not half as probable as another is left out. Symptoms that a
-    reported cause accounts for follow at the end, with ``explained_by`` set.
+    it is certain, or a fault in itself (overfitting). What is plain to see in the code is told as a
+    remark then, where the rule says so. A cause that is not half as probable as another is left
+    out. Symptoms that a reported cause accounts for follow at the end, with ``explained_by`` set.
 
     Args:
         history: What was recorded.
@@ -131,8 +128,7 @@ def _while_well(rule: Rule | None, finding: Finding, history: History) -> Findin
     """Return what is told of a finding while no symptom shows; None for nothing."""
     if rule is None or rule.symptom or not rule.needs_failure or finding.certain:
         return finding
-    plain = rule.remark == "while-falling" or finding.confidence >= STRONG
-    if plain and stalled_short(history):
+    if rule.remark == "while-falling" and stalled_short(history):
         return finding
     return None if rule.remark == "never" else replace(finding, severity=Severity.INFO)
 
