@@ -5,61 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import filterfalse
 from typing import Any
 
-import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from lightning_plateau.core.finding import Finding, Severity
-from lightning_plateau.core.fitting import fitting
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note, Record
-from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Safety, Verdict
+from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Verdict
 from lightning_plateau.core.rise import rising
-from lightning_plateau.core.signal import SKIPPED_STEPS
-from lightning_plateau.core.updates import adaptive
-from lightning_plateau.remedies import by_name
 from lightning_plateau.remedies.quarantine_batch import QuarantineBatch
-from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.training.optimizers import OptimizerAdapter
-from lightning_plateau.training.run import Run, Snapshots
-from lightning_plateau.treatment import rehearsal
-from lightning_plateau.treatment.choice import Choice, Past, Withheld, choose
+from lightning_plateau.training.run import Run
 from lightning_plateau.treatment.in_force import InForce
+from lightning_plateau.treatment.options import Options
+from lightning_plateau.treatment.order import SWITCH, first_weights_first, other_steps_first
 from lightning_plateau.treatment.policy import Policy
-from lightning_plateau.treatment.setback import setback
-from lightning_plateau.treatment.tournament import FIRST_ROUND, MOST, Candidate, compete
-from lightning_plateau.treatment.trial import LEAST_STEPS, Trial
+from lightning_plateau.treatment.skipped import DAMAGED, SkippedSteps, answered
+from lightning_plateau.treatment.snapshot_pace import snapshot_every
+from lightning_plateau.treatment.start_over import start_over
+from lightning_plateau.treatment.trial import Trial
 
 Announce = Callable[[Record | Note], None]
 EXTEND = "extend-training"
-SMALL = 10_000_000
-"""Parameters up to which a snapshot costs next to nothing."""
-SNAPSHOTS = 8
-"""Snapshots of a short run."""
-SWITCH = "switch-optimizer"
 FASTER = (SWITCH, "raise-learning-rate")
 """What makes a training faster that is sound but slow."""
-TOO_LITTLE = frozenset({"LP401", "LP405", "LP407"})
-"""Codes of runs whose steps may lead nowhere because they are of the wrong kind."""
-LEARNED_BY_HEART, BY_ITSELF = 0.25, 0.1
-"""Share of its loss that one batch must lose, and share of that by the run's own optimizer."""
 SLOW = frozenset({"LP405"})
 """Codes of faults that are gone only where the loss falls faster than before."""
 LAST_RESORT = frozenset({"LP401"})
 """Codes of symptoms that many causes share: for themselves they are treated later."""
-FIRST_WEIGHTS = frozenset({"LP504", "LP505", "LP706"})
-"""Codes of faults of the first weights."""
-LATER = frozenset({"LP301", "LP406"})
-"""Codes of what happens from the first step on, and cannot account for how the run began."""
 PATIENCE = 200
 """Optimizer steps that they are given, at most; else a sixth of the run."""
-DAMAGED = "LP102"
-"""Code of data that are not finite."""
-NON_FINITE_CODES = (DAMAGED, "LP201", "LP202")
-"""Codes that a skipped step answers, the most telling first."""
 
 
 class Treatment:
@@ -84,14 +61,12 @@ class Treatment:
         self._policy = policy
         self._journal = journal
         self._announce = announce
-        self._catalogue = by_name()
-        self._permitted = policy.permitted(self._catalogue)
+        self._options = Options(run, policy, journal)
         self._trial: Trial | None = None
         self._case: tuple[Finding, ...] = ()
         self._planned_steps: int | None = None
         self._in_force = InForce()
-        self._skipped: tuple[int, ...] = ()
-        self._withheld: set[tuple[str, str]] = set()
+        self._skipped = SkippedSteps()
 
     # -- the path of a step ---------------------------------------------------------------------
 
@@ -174,23 +149,20 @@ class Treatment:
         self._run.allow_user_overrides = self._policy.allow_user_overrides
         self._policy = self._policy.within(planned_steps)
         self._planned_steps = planned_steps
+        self._options.policy, self._options.planned_steps = self._policy, planned_steps
         self._run.snapshots.every_n_steps = snapshot_every(self._run.module, planned_steps)
         if state is not None:
             self._load(state)
-        for kind in self._policy.from_the_start(self._catalogue):
-            remedy = kind()
-            obstacle = remedy.obstacle(self._run)
-            if obstacle is None:
-                remedy.apply(self._run)
-            else:
-                self._journal.append(Note(step, f"{remedy.name} cannot stand guard: {obstacle}"))
+        self._options.stand_guard()
         # Lazy layers have no weights to go back to before their first batch.
         if self._wants_snapshots and not any(map(is_lazy, self._run.module.parameters())):
             self._run.snapshots.keep(self._run)
 
     @property
     def _wants_snapshots(self) -> bool:
-        goes_back = any(kind.renews or kind.keeps_state for kind in self._permitted.values())
+        goes_back = any(
+            kind.renews or kind.keeps_state for kind in self._options.permitted.values()
+        )
         return goes_back and not self._policy.dry_run
 
     @property
@@ -199,7 +171,7 @@ class Treatment:
 
         Not so where every step is skipped: then the run itself is broken.
         """
-        return () if self._run.broken else self._skipped
+        return () if self._run.broken else self._skipped.steps
 
     @property
     def on_trial(self) -> bool:
@@ -252,37 +224,23 @@ class Treatment:
     @property
     def may_extend(self) -> bool:
         """Whether the policy lets a training go on beyond its planned end."""
-        return self._policy.allow_user_overrides and EXTEND in self._permitted
+        return self._policy.allow_user_overrides and EXTEND in self._options.permitted
 
     def _extend(self, findings: Sequence[Finding]) -> None:
         """Let a training go on that is about to end while it still learns."""
-        self._planned_steps = None
+        self._planned_steps = self._options.planned_steps = None
         self._try_next([f for f in findings if EXTEND in f.remedies])
 
     def tell_skipped(self, history: History, findings: Sequence[Finding]) -> bool:
         """Write down the steps that were skipped since; return whether there were any."""
         self._run.refresh(history)
-        series = history[SKIPPED_STEPS]
-        steps = series.steps[np.nan_to_num(series.values) > 0]
-        new = tuple(int(step) for step in steps if int(step) not in set(self._skipped))
-        codes = {finding.code for finding in findings}
-        code = next((code for code in NON_FINITE_CODES if code in codes), None)
+        new, code = self._skipped.since(history), answered(findings)
         if not new or code is None or self._run.broken:
             return False
-        self._skipped = (*self._skipped, *new)
-        number = self._next_number
-        total = len(self._skipped)
-        made = Intervention(
-            number,
-            new[0],
-            SkipStep.name,
-            code,
-            {"skipped_steps": total - len(new)},
-            {"skipped_steps": total},
-        )
+        made = self._skipped.tell(new, code, self._next_number)
         self._record(made)
         reason = f"{len(new)} steps were left out exactly, the first at step {new[0]}"
-        outcome = Outcome(number, self.step, SkipStep.name, code, Verdict.KEPT, reason)
+        outcome = Outcome(made.number, self.step, made.remedy, code, Verdict.KEPT, reason)
         self._journal.append(outcome)
         if code == DAMAGED:
             self._quarantine()
@@ -291,7 +249,7 @@ class Treatment:
     def _quarantine(self) -> None:
         """Remember the batches whose data broke a step. There is nothing to be watched."""
         remedy = QuarantineBatch()
-        barred = remedy.name not in self._permitted or self._policy.dry_run
+        barred = remedy.name not in self._options.permitted or self._policy.dry_run
         if barred or remedy.obstacle(self._run) is not None:
             return
         number, change = self._next_number, remedy.apply(self._run)
@@ -311,70 +269,11 @@ class Treatment:
         urgent = must_improve or self._run.worthless
         if self._run.worthless:
             findings = other_steps_first(first_weights_first(findings), self._run.history)
-        obstacles = self._obstacles()
-        choice = self._choose(findings, obstacles, urgent=urgent)
-        for withheld in choice.withheld:
-            self._tell_withheld(withheld)
-        if choice.remedy is None or choice.finding is None or self._is_elsewhere(choice):
-            return
-        best = Candidate(choice.remedy, choice.finding)
-        if self._policy.tournament and not self._is_safe(choice.remedy.name):
-            best = self._best_of(findings, best, obstacles, urgent=urgent)
+        best = self._options.best(findings, urgent=urgent)
         if best.remedy is not None and best.finding is not None:
             self._case = tuple(findings)
             pace = best.finding.code in SLOW
             self._try(best.remedy, best.finding, must_improve or pace)
-
-    def _is_elsewhere(self, choice: Choice) -> bool:
-        """Whether nothing is to be treated: the loss rose because of what is trained on."""
-        if choice.remedy is None or choice.finding is None or self._is_safe(choice.remedy.name):
-            return False
-        found = setback(self._run, self._run.snapshots.latest(before=self.step))
-        if found is None or not found.elsewhere:
-            return False
-        self._tell_withheld(Withheld(choice.finding.code, choice.remedy.name, str(found)))
-        return True
-
-    def _choose(
-        self, findings: Sequence[Finding], obstacles: Mapping[str, str], *, urgent: bool
-    ) -> Choice:
-        unsafe = tuple(m for m in self._journal.interventions if not self._is_safe(m.remedy))
-        outcomes = tuple(o for o in self._journal.outcomes if not self._is_safe(o.remedy))
-        past = Past(unsafe, outcomes)
-        return choose(
-            findings, self._policy, self._catalogue, past, self.step, obstacles, urgent=urgent
-        )
-
-    def _best_of(
-        self,
-        findings: Sequence[Finding],
-        first: Candidate,
-        obstacles: Mapping[str, str],
-        *,
-        urgent: bool,
-    ) -> Candidate:
-        """Return the winner among all that could be tried now; ``first`` where none is better."""
-        candidates, taken = [first], dict(obstacles)
-        while len(candidates) < MOST:
-            taken[candidates[-1].name] = "it is compared"
-            choice = self._choose(findings, taken, urgent=urgent)
-            if choice.remedy is None or choice.remedy.final:
-                break
-            candidates.append(Candidate(choice.remedy, choice.finding))
-        batches = tuple(self._run.batches)
-        if len(candidates) < 2 or not batches or self._policy.dry_run:
-            return first
-        obstacle = rehearsal.obstacle(self._run)
-        if obstacle is not None:
-            self._journal.append(Note(self.step, f"no tournament: {obstacle}"))
-            return first
-        standings = compete(self._run, candidates, batches)
-        told = ", ".join(f"{s.candidate.name} {s.loss:.4g}" for s in standings)
-        self._journal.append(
-            Note(self.step, f"tournament, loss after {FIRST_ROUND} steps or more: {told}")
-        )
-        best = standings[0].candidate
-        return first if best.remedy is None else best
 
     def _may_be_treated(self, finding: Finding) -> bool:
         """Whether it is a fault, and time: a plateau at the start often ends by itself."""
@@ -382,36 +281,6 @@ class Treatment:
             return False
         planned = PATIENCE if self._planned_steps is None else self._planned_steps // 6
         return finding.code not in LAST_RESORT or self.step >= min(PATIENCE, planned)
-
-    @property
-    def _is_too_late(self) -> bool:
-        """Whether the run ends before a remedy could be judged."""
-        if self._planned_steps is None:
-            return False
-        left = self._planned_steps - self.step
-        return left < (LEAST_STEPS if self._run.worthless else self._policy.probation_steps)
-
-    def _is_safe(self, remedy: str) -> bool:
-        return remedy in self._catalogue and self._catalogue[remedy].safety is Safety.SAFE
-
-    def _obstacles(self) -> dict[str, str]:
-        obstacles = {}
-        for name, kind in self._permitted.items():
-            obstacle = kind().obstacle(self._run)
-            if self._is_too_late and not self._is_safe(name):
-                obstacle = "the run ends before it could be judged"
-            if obstacle is None and kind.standing and self._is_safe(name):
-                obstacle = "it is in force already"
-            if obstacle is not None:
-                obstacles[name] = obstacle
-        return obstacles
-
-    def _tell_withheld(self, withheld: Withheld) -> None:
-        key = (withheld.code, withheld.remedy)
-        if withheld.remedy in self._permitted and key not in self._withheld:
-            self._withheld.add(key)
-            text = f"withheld {withheld.remedy} for {withheld.code}: {withheld.reason}"
-            self._journal.append(Note(self.step, text))
 
     def _try(self, remedy: Remedy, finding: Finding, must_improve: bool) -> None:
         number = self._next_number
@@ -481,8 +350,8 @@ class Treatment:
             "trial": None if self._trial is None else self._trial.state_dict(),
             "episode_step": self.episode_step,
             "in_force": self._in_force.state_dict(),
-            "skipped": list(self._skipped),
-            "withheld": sorted(list(pair) for pair in self._withheld),
+            "skipped": list(self._skipped.steps),
+            "withheld": self._options.told(),
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -494,94 +363,8 @@ class Treatment:
         if self._trial is not None and not self._trial.remedy.replaces_optimizer:
             self._trial.remedy.resume(self._run, self._trial.change)
         self.episode_step = state["episode_step"]
-        self._skipped = tuple(state["skipped"])
-        self._withheld = {(code, remedy) for code, remedy in state["withheld"]}
-
-
-def other_steps_first(findings: Sequence[Finding], history: History) -> tuple[Finding, ...]:
-    """Return the findings with the remedy first that an experiment speaks for.
-
-    Where a batch is learned by heart with Adam, and not with the run's own optimizer, which scales
-    its steps with the gradient, other steps are what the run lacks, not longer ones.
-    """
-    fitted = fitting(history)
-    by_adam_alone = (
-        fitted is not None
-        and fitted.best >= LEARNED_BY_HEART
-        and not fitted.own > BY_ITSELF * fitted.best
-    )
-    if not by_adam_alone or adaptive(history):
-        return tuple(findings)
-    return tuple(
-        replace(f, remedies=(SWITCH, *(name for name in f.remedies if name != SWITCH)))
-        if f.code in TOO_LITTLE and f.remedies
-        else f
-        for f in findings
-    )
-
-
-def snapshot_every(module: nn.Module, planned_steps: int | None) -> int:
-    """Return the optimizer steps between two snapshots: a short run of a small network gets eight.
-
-    Those of a large one take their time, and are taken more rarely.
-
-    Example:
-        >>> [snapshot_every(nn.Linear(3, 3), steps) for steps in (100, 800, 100_000, None)]
-        [20, 100, 500, 500]
-    """
-    usual = Snapshots.every_n_steps
-    if planned_steps is None or _elements(module) > SMALL:
-        return usual
-    return min(usual, max(LEAST_STEPS, planned_steps // SNAPSHOTS))
-
-
-def _elements(module: nn.Module) -> int:
-    """Return how many numbers a module has; lazy layers that have no shape yet count for none."""
-    return sum(p.numel() for p in filterfalse(is_lazy, module.parameters()))
-
-
-def start_over(finding: Finding, journal: Journal, step: int) -> Finding | None:
-    """Return the verdict on a training whose fault came back; None where nothing was kept in vain.
-
-    Args:
-        finding: What came back.
-        journal: What was done.
-        step: Optimizer step.
-    """
-    kept = [o for o in journal.outcomes if o.code == finding.code and o.verdict is Verdict.KEPT]
-    if not kept:
-        return None
-    made = {one.number: one.step for one in journal.interventions}
-    tried = ", ".join(f"{o.remedy} at step {made.get(o.number, o.step)}" for o in kept)
-    return Finding(
-        "LP910",
-        "start-over",
-        step,
-        Severity.WARNING,
-        1.0,
-        f"{finding.code} {finding.name} came back after each of {len(kept)} remedies: {tried}",
-        why="more of the same will not help",
-        fix="look at what happens in the training at these steps, before it is begun again",
-        explains=(finding.code,),
-    )
-
-
-def first_weights_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the findings of a run that may begin again in the order in which to treat them.
-
-    Where the first weights are off scale, steps that are too long may be but what comes of it; no
-    rate and no limit mends such weights, and to begin again with better ones costs nothing.
-    """
-    later = next((i for i, f in enumerate(findings) if f.code in LATER), None)
-    if later is None:
-        return tuple(findings)
-    early = [
-        replace(f, explained_by="")
-        for f in findings[later:]
-        if f.code in FIRST_WEIGHTS and f.explained_by in ("", *LATER)
-    ]
-    codes = {finding.code for finding in early}
-    return (*findings[:later], *early, *(f for f in findings[later:] if f.code not in codes))
+        self._skipped.steps = tuple(state["skipped"])
+        self._options.load(state["withheld"])
 
 
 def resume_optimizers(run: Run, state: Mapping[str, Any]) -> None:

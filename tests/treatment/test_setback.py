@@ -19,7 +19,7 @@ from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.testing import history
 from lightning_plateau.training.run import Run
 from lightning_plateau.treatment.setback import setback
-from lightning_plateau.treatment.treatment import snapshot_every
+from lightning_plateau.treatment.snapshot_pace import snapshot_every
 from tests.faults import observation
 from tests.faults.program import programs
 from tests.remedies.test_contract import all_of

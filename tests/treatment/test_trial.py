@@ -21,7 +21,9 @@ from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.remedies.weight_decay import WeightDecay
 from lightning_plateau.testing import history
 from lightning_plateau.training.run import Run
-from lightning_plateau.treatment.trial import Comparison, Level, Terms, Trial
+from lightning_plateau.treatment.comparison import Comparison, Level
+from lightning_plateau.treatment.terms import Terms
+from lightning_plateau.treatment.trial import Trial
 from tests.remedies.test_contract import forward_pass
 from tests.trainings import Guarding, Regressor, assert_equal, batches, fit, state_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_plateau.core.finding import Finding, Severity
-from lightning_plateau.treatment.treatment import first_weights_first
+from lightning_plateau.treatment.order import first_weights_first
 
 
 def found(code: str, explained_by: str = "") -> Finding:
