@@ -6,7 +6,7 @@ import logging
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.journal import Note, Record
-from lightning_plateau.report.console import show
+from lightning_plateau.report.console import show, visible
 from lightning_plateau.report.phrases import one_line
 
 LOGGER = logging.getLogger("lightning_plateau")
@@ -42,6 +42,6 @@ class Announcer:
         if self._quiet or not self.enabled:
             return
         if LOGGER.hasHandlers():
-            LOGGER.log(level, "%s", text)
+            LOGGER.log(level, "%s", visible(text))
         elif level >= logging.WARNING:
             show(text)

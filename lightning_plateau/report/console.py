@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 NARROWEST, WIDEST = 60, 110
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What steers a terminal, or turns the direction of writing; names in a run's files may hold it."""
 
 STYLES = (
     (r"\bLP\d{3}\b [a-z0-9-]+", "bold"),
@@ -48,7 +51,7 @@ def show(text: str, file: TextIO | None = None) -> None:
     stream = sys.stdout if file is None else file
     # A console of another code page must not end a training over an arrow.
     encoding = stream.encoding or "utf-8"
-    printable = text.encode(encoding, "replace").decode(encoding)
+    printable = visible(text).encode(encoding, "replace").decode(encoding)
     with _beside_tqdm(stream):
         if file is None and find_spec("rich") is not None:
             import rich
@@ -58,6 +61,16 @@ def show(text: str, file: TextIO | None = None) -> None:
         else:
             stream.write(printable + "\n")
             stream.flush()
+
+
+def visible(text: str) -> str:
+    r"""Return ``text`` with characters that steer a terminal written out; line ends and tabs stay.
+
+    Example:
+        >>> visible("layer \x1b[31m")
+        'layer \\x1b[31m'
+    """
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def styled(text: str) -> Text:

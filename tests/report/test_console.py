@@ -51,6 +51,12 @@ def test_without_rich_the_same_words(monkeypatch, capsys):
     assert capsys.readouterr().out == with_rich == "lightning-plateau: sick. LP301\n"
 
 
+def test_names_do_not_steer_the_terminal(capsys):
+    show("layer \x1b[2J\x07\x9b31m \u202egpj.exe\nline")
+    said = capsys.readouterr().out
+    assert said == "layer \\x1b[2J\\x07\\x9b31m \\u202egpj.exe\nline\n"
+
+
 def test_a_console_of_another_code_page_gets_what_it_can_show():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="cp1252", write_through=True)
