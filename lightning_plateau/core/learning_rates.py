@@ -46,6 +46,21 @@ def warming_up(history: History) -> bool:
 
 
 @derived
+def rises_throughout(history: History) -> bool:
+    """Whether the learning rate has risen, and has never been lower than before.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> rises_throughout(history({LEARNING_RATES: {"0": [0.1, 0.1, 0.2, 0.3]}}))
+        True
+        >>> rises_throughout(history({LEARNING_RATES: {"0": [0.1, 0.2, 0.3, 0.2]}}))
+        False
+    """
+    _, rates = _largest_rates(history)
+    return len(rates) > 1 and bool(rates[-1] > rates[0] and (np.diff(rates) >= 0).all())
+
+
+@derived
 def since_warm_up(history: History) -> int:
     """Return the step at which the learning rate first reached half of its highest value so far."""
     steps, rates = _largest_rates(history)

@@ -50,6 +50,7 @@ class BatchNormNonFinite(Rule):
     name: ClassVar[str] = "batch-norm-non-finite"
     needs_failure: ClassVar[bool] = False
     requires: ClassVar = (BUFFER_NORMS,)
+    explains: ClassVar = ("LP602",)
     remedies: ClassVar = ("restore-batch-norm", "reset-batch-norm")
     why: ClassVar[str] = "a running average never forgets NaN, so every evaluation gives NaN"
 

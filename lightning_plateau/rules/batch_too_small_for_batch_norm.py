@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.signal import BATCH_SIZE, NORMALIZATION_VALUES
 from lightning_plateau.core.statistics import finite, row_medians
 
@@ -65,6 +65,7 @@ class BatchTooSmallForBatchNorm(Rule):
         "LP807",
         "LP808",
     )
+    remark: ClassVar[Remark] = "while-falling"
     why: ClassVar[str] = "each sample is normalized by the noise of the few beside it"
 
     least_values: float = 8.0

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from lightning_plateau.core.chance import Guess, guessing, stopped_at_frequencies
 from lightning_plateau.core.finding import Evidence, Finding
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.moving_target import target_moves
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
-from lightning_plateau.core.trend import about_zero
+from lightning_plateau.core.trend import MAGNITUDE, about_zero
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class FlatLoss(Rule):
         present pace; or it fell no further than to the loss of a constant guess (with three classes
         or more, to four fifths of it; or to that of guessing classes by their frequencies) and
         stays there. Both judgements allow for the noise of the
-        loss: where noise could hide a real fall, the rule is silent. A learning rate that is still
+        loss: where noise could hide a real fall, the rule is silent, and while the run goes on and
+        the loss seems to fall, it waits. A learning rate that is still
         warming up is given its time. A loss whose targets the training makes itself (bootstrapped
         values, sampled actions) is not judged: its level is no measure of error.
 
@@ -92,7 +95,8 @@ class FlatLoss(Rule):
         stuck = guess is not None and gone.now >= self._stuck_at(guess) * guess.loss
         if not (stuck or self._never_fell(gone)):
             return None
-        if self._ahead(history, gone) + (0.0 if stuck else gone.fall) > self.least_fall:
+        ahead = self._ahead(history, gone) + (0.0 if stuck else gone.fall)
+        if ahead > self.least_fall or (not history.finished and self._seems_to_fall(losses)):
             return None
         return self._report(history, gone, guess if stuck else None, gone.now)
 
@@ -118,6 +122,14 @@ class FlatLoss(Rule):
             left = 0
         steep = -gone.slope * gone.rows
         return steep if steep > self.least_fall else -gone.slope * left
+
+    def _seems_to_fall(self, losses: Series) -> bool:
+        """Whether the last quarter lies below the second, were it by chance: the next will tell."""
+        values = np.clip(losses.finite.values, -MAGNITUDE, MAGNITUDE)
+        quarter = len(values) // 4
+        before = float(np.median(values[quarter : 2 * quarter]))
+        now = float(np.median(values[-quarter:]))
+        return before - now > self.least_fall * max(abs(before), abs(now))
 
     def _report(
         self, history: History, gone: Progress, guess: Guess | None, level: float

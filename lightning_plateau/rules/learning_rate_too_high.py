@@ -16,6 +16,7 @@ from lightning_plateau.core.rise import Rise, rise
 from lightning_plateau.core.roles import entries
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
+    ACTIVATION_DEAD,
     DATA_MEAN,
     DATA_STD,
     EXPERIMENT_STEP_SIZE,
@@ -25,8 +26,13 @@ from lightning_plateau.core.signal import (
     PARAMETER_NORMS,
     UPDATE_RATIOS,
 )
+from lightning_plateau.core.statistics import row_medians
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.core.updates import Updates, adaptive, weight_updates
+
+LATEST = 3
+MOSTLY, DIED = 0.5, 0.25
+"""Shares of the units of a layer: most of them, and those that died while training went on."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class LearningRateTooHigh(Rule):
         loss was far above that of guessing, or the gradients of the first step already were huge
         or uneven over the layers. Where the step-size experiment was made, it decides: a loss that
         falls at the beginning of an update and rises over the whole of it speaks for the fault, a
-        loss that falls all along against it.
+        loss that falls all along against it, unless most units of a rectifier died meanwhile.
 
     Why it matters:
         A step is right only as far as the gradient holds. Longer ones overshoot: the loss rises,
@@ -79,6 +85,7 @@ class LearningRateTooHigh(Rule):
         DATA_MEAN,
         DATA_STD,
         EXPERIMENT_STEP_SIZE,
+        ACTIVATION_DEAD,
     )
     explains: ClassVar = (
         "LP104",
@@ -125,7 +132,9 @@ class LearningRateTooHigh(Rule):
         if moved is None:
             return None
         up, along = rise(history), along_update(history)
-        strength = self._confirmed(self._strength(history, moved, up), moved, along)
+        killed = moved.peak >= self.large_update and _units_died(history)
+        strength = self._strength(history, moved, up)
+        strength = max(strength, 0.7) if killed else self._confirmed(strength, moved, along)
         if strength == 0.0:
             return None
         doubts = self._doubts(history, moved, up)
@@ -207,6 +216,15 @@ class LearningRateTooHigh(Rule):
 
 def _change(along: AlongUpdate) -> Evidence:
     return Evidence(EXPERIMENT_STEP_SIZE.tag, along.whole, 0.0, "change of the loss by an update")
+
+
+def _units_died(history: History) -> bool:
+    """Whether most units of a rectifier are dead that were alive at first."""
+    dead = history[ACTIVATION_DEAD]
+    if len(dead) < 2 or not dead.labels:
+        return False
+    first, latest = dead.values[0], row_medians(dead.values[-LATEST:].T)
+    return bool(((latest > MOSTLY) & (latest - first > DIED)).any())
 
 
 def _raw_input(history: History) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
@@ -96,10 +98,14 @@ class OutputIgnoresInput(Rule):
         return self._constant(history, aimed) or self._tried(history)
 
     def _constant(self, history: History, aimed: list[Comparison]) -> Finding | None:
-        """Return the fault where the answers of a regression are the same for all samples."""
+        """Return the fault where the answers of a regression are the same for all samples.
+
+        Of several outputs, such as an image, each is compared over the samples.
+        """
         for one in aimed:
-            spread = one.prediction.statistics.get("std", 1.0)
-            targets = one.target.statistics.get("std", 0.0)
+            over = "column_std" if prod(one.prediction.shape[1:]) > 1 else "std"
+            spread = one.prediction.statistics.get(over, math.nan)
+            targets = one.target.statistics.get(over, math.nan)
             numbers = one.prediction.shape == one.target.shape and one.prediction.shape[:1] > (1,)
             if numbers and targets > 0 and spread <= self.least_spread * targets:
                 return self.finding(

@@ -69,6 +69,7 @@ class ParametersNotOptimized(Rule):
         "LP405",
         "LP411",
         "LP412",
+        "LP414",
         "LP802",
         "LP803",
         "LP807",

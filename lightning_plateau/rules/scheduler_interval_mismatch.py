@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.learning_rates import share_of_peak, spent_at
+from lightning_plateau.core.learning_rates import rises_throughout, share_of_peak, spent_at
 from lightning_plateau.core.profile import Profile, SchedulerFact
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES
@@ -25,7 +25,8 @@ class SchedulerIntervalMismatch(Rule):
         hundredth of its peak in the first third of the planned steps, while its own length is no
         more than the planned epochs; or one that begins low (``OneCycleLR``, ``LinearLR``), is
         stepped once an epoch and is longer than five times the planned epochs: it never leaves its
-        beginning.
+        beginning. Of a ``LambdaLR`` that is stepped once an epoch the same is said where most of
+        the run is over, and it still rises, below a tenth of the rate that the optimizer was given.
 
     Why it matters:
         The learning rate is gone within an epoch, or never arrives.
@@ -77,6 +78,8 @@ class SchedulerIntervalMismatch(Rule):
     early: float = 1 / 3
     most_lengths: float = 5.0
     most_of_plan: float = 1.5
+    arrived: float = 0.1
+    late: float = 0.75
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where a schedule runs at the wrong pace."""
@@ -86,7 +89,7 @@ class SchedulerIntervalMismatch(Rule):
         [scheduler] = profile.schedulers
         if scheduler.interval == "step":
             return self._too_fast(history, scheduler)
-        return self._too_slow(history, scheduler)
+        return self._too_slow(history, scheduler) or self._never_arrives(history, scheduler)
 
     def _too_fast(self, history: History, scheduler: SchedulerFact) -> Finding | None:
         planned, since = history.profile.planned_steps, spent_at(history, self.spent)
@@ -126,6 +129,30 @@ class SchedulerIntervalMismatch(Rule):
             "in all: the learning rate never leaves its beginning",
             evidence=(Evidence("length of the schedule", float(length), float(epochs)),),
             fix='"interval": "step" in the scheduler\'s dict: '
+            'return {"optimizer": o, "lr_scheduler": {"scheduler": s, "interval": "step"}}',
+            where=scheduler.kind,
+            step=0,
+        )
+
+    def _never_arrives(self, history: History, scheduler: SchedulerFact) -> Finding | None:
+        """Return the fault where a warm-up of unknown length is at its beginning at the end."""
+        planned, rates = history.profile.planned_steps, history[LEARNING_RATES].finite
+        meant = scheduler.settings.get("base_lrs_0")
+        if scheduler.kind != "LambdaLR" or not isinstance(meant, int | float) or not meant > 0:
+            return None
+        over = history.finished or (planned is not None and history.step >= self.late * planned)
+        if not over or not rates.labels or not len(rates) or not rises_throughout(history):
+            return None
+        share = float(rates.values[:, 0].max()) / meant
+        if share >= self.arrived:
+            return None
+        return self.finding(
+            history,
+            0.8,
+            f"{scheduler.kind} is stepped once an epoch and still rises at step {history.step}: "
+            f"the learning rate has come to {100 * share:.2g} % of {meant:.3g}",
+            evidence=(Evidence("learning rate over that of the optimizer", share, self.arrived),),
+            fix='"interval": "step" in the scheduler\'s dict, if its warm-up counts steps: '
             'return {"optimizer": o, "lr_scheduler": {"scheduler": s, "interval": "step"}}',
             where=scheduler.kind,
             step=0,

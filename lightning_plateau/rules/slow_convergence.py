@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.chance import guessing
+from lightning_plateau.core.chance import Guess, guessing
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History
@@ -27,7 +27,8 @@ class SlowConvergence(Rule):
         With half of the planned steps made, or all of them, the loss is still above seven tenths of
         that of guessing. It falls beyond doubt, and as fast in the later half as in the earlier
         one, validation too, so it is not settling on a floor; but at this pace it will not have
-        come down to half of guessing by the planned end.
+        come down to half of guessing by the planned end. Of numbers, and of yes or no, which may be
+        mostly noise, it is said before the end only while the loss has fallen by less than a tenth.
 
     Why it matters:
         The direction is right and the steps are too short: the run will end before it has learned.
@@ -71,6 +72,7 @@ class SlowConvergence(Rule):
     least_fall: float = 0.03
     least_steadiness: float = 0.6
     least_validations: int = 4
+    hardly: float = 0.1
 
     def check(self, history: History) -> Finding | None:
         """Return the symptom where the loss falls steadily, and too slowly."""
@@ -83,7 +85,8 @@ class SlowConvergence(Rule):
         gone = progress(losses)
         if gone.rows < self.minimum_rows or not self.high * guess.loss < gone.now < gone.start:
             return None
-        if gone.least < self.least_fall or not self._steady(finite_values(losses)):
+        early = self._may_be_noise(history, guess) and gone.fall > self.hardly
+        if early or gone.least < self.least_fall or not self._steady(finite_values(losses)):
             return None
         if self._ahead(history, gone) < self.enough * guess.loss or self._settled(history):
             return None
@@ -97,6 +100,10 @@ class SlowConvergence(Rule):
                 Evidence("fall in a step", -gone.slope * gone.scale, unit="loss"),
             ),
         )
+
+    def _may_be_noise(self, history: History, guess: Guess) -> bool:
+        """Whether numbers, or yes or no, may be mostly noise, and the run is not over to tell."""
+        return guess.classes <= 2 and not history.finished
 
     def _late(self, history: History) -> bool:
         planned = history.profile.planned_steps

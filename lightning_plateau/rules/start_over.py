@@ -26,9 +26,9 @@ class StartOver(Rule):
     """Everything that can be tested is sound, and the loss does not go down.
 
     What it detects:
-        The run is over, or half of it is; its loss does not go down, no other rule names a cause,
-        and at least three experiments found nothing wrong: the inputs count, samples do not mix,
-        one batch can be learned by heart, an update lowers the loss of its batch.
+        The run is over, or half of it is; its loss does not go down any more, no other rule names
+        a cause, and at least three experiments found nothing wrong: the inputs count, samples do
+        not mix, one batch can be learned by heart, an update lowers the loss of its batch.
 
     Why it matters:
         More of the same will not help. What is left is what no measurement of a training shows: a
@@ -78,6 +78,7 @@ class StartOver(Rule):
 
     least_experiments: int = 3
     learned: float = 0.25
+    most_fall: float = 0.05
 
     def check(self, history: History) -> Finding | None:
         """Return the verdict where experiments were made and none found anything wrong."""
@@ -86,6 +87,10 @@ class StartOver(Rule):
         gone, sound = progress(history[LOSS]), self._sound(history)
         if not late or gone.rows == 0 or sound is None or len(sound) < self.least_experiments:
             return None
+        losses = history[LOSS].finite
+        recent = progress(losses.tail(len(losses) // 2))
+        if -recent.slope * recent.rows > self.most_fall:
+            return None  # what still falls does not call for a new beginning
         told = ", ".join(sound[:-1]) + f", and {sound[-1]}"
         return self.finding(
             history,

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.chance import chance_loss, guessing
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History, Series
@@ -27,7 +27,9 @@ class StoppedTooEarly(Rule):
         last half of the run, and so was the validation loss where there is one, by half of that;
         the better part of what there is to learn was still ahead (the loss lay above half of that
         of guessing, or of the first loss); and the learning rate had not been brought down to its
-        floor. It is no more than a piece of information where a third of the loss is gone already.
+        floor. Where the validation loss of numbers, or of yes or no, slows down so that it has
+        little left to fall, nothing is said. It is no more than a piece of information where a
+        third of the loss is gone already.
 
     Why it matters:
         Nothing may be wrong but the number of epochs.
@@ -87,6 +89,8 @@ class StoppedTooEarly(Rule):
         validated = _validation_falls(history, self.share_in_validation * least_fall)
         if validated is False or share_of_peak(history) < self.least_share_of_peak:
             return None
+        if self._slows_down(history, self.share_in_validation * least_fall):
+            return None
         losses = history[LOSS].finite
         pace = self._pace(losses.tail(len(losses) // 2), least_fall)
         if pace == 0.0 and validated:
@@ -96,6 +100,14 @@ class StoppedTooEarly(Rule):
         finding = self._report(history, gone.now, pace, validated)
         much_left = gone.now > self.most_left * ceiling
         return finding if much_left else replace(finding, severity=Severity.INFO)
+
+    def _slows_down(self, history: History, least_fall: float) -> bool:
+        """Whether the validation loss is about to come to rest where it may well belong.
+
+        Numbers and yes or no are often mostly noise; many classes hardly ever.
+        """
+        guess = guessing(history)
+        return (guess is None or guess.classes <= 2) and _arrived(history, least_fall)
 
     def _report(self, history: History, now: float, pace: float, validated: bool | None) -> Finding:
         steps = int(np.log(2) / pace)
@@ -147,3 +159,22 @@ def _validation_falls(history: History, least_fall: float) -> bool | None:
     noise = value_noise(np.diff(recent)) / 3**0.5 if len(recent) > 3 else 0.0
     least = max(least_fall * abs(now), 2.0 * noise / third**0.5)
     return fall > least and float(values[-1]) <= 1.01 * float(recent.min())
+
+
+def _arrived(history: History, least_fall: float) -> bool:
+    """Whether the validation loss slows down so much that it has less than that share left to fall.
+
+    Where each stretch of the recent half brings a part of what the one before it brought, all that
+    follow bring no more than the sum of a geometric series.
+    """
+    values = generalization(history).validation
+    recent = values[(len(values) - 1) // 2 :]
+    if len(recent) < 4:
+        return False
+    middle = len(recent) // 2
+    stretch = len(recent) - 1 - middle
+    before, latest = recent[middle - stretch] - recent[middle], recent[middle] - recent[-1]
+    if not 0.0 < latest < before:
+        return False
+    part = float(latest / before)
+    return float(latest) * part / (1.0 - part) < least_fall * abs(float(recent[-1]))

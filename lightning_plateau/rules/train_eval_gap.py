@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from lightning_plateau.core.breakdown import breakdown, broken_rows
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.evaluation_gap import EvaluationGap, evaluation_gap
 from lightning_plateau.core.finding import Evidence, Finding, Severity
@@ -43,7 +44,8 @@ class TrainEvalGap(Rule):
         the experiment train-against-eval has found the same batches worse in evaluation mode.
         Without batch norm the validation data must differ: that is only said where every validation
         of a classifier is worse than guessing, or three times as high from the first one on, while
-        training began at it.
+        training began at it. Or the last validation loss is NaN or infinite, where all that
+        training shows is finite.
 
     Why it matters:
         What is validated, saved and used is not what was trained.
@@ -103,12 +105,34 @@ class TrainEvalGap(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where validation never shows what the first epoch learned."""
+        broken = self._not_finite(history)
+        if broken is not None:
+            return broken
         gap, tape = evaluation_gap(history), history.last_tape
         if tape is None:
             return None
         if gap is None:
             return self._worlds_apart(history, tape)
         return self._judged(history, gap, tape) if gap.share >= self.least_share else None
+
+    def _not_finite(self, history: History) -> Finding | None:
+        """Return the fault where validation ends in NaN or infinity, and training is finite."""
+        validations, broke = history[VALIDATION_LOSS], breakdown(history)
+        lost = broken_rows(validations)
+        sound = broke.origin is None and len(history[LOSS].finite) > 0
+        if not sound or not len(lost) or not lost[-1]:
+            return None
+        value, step = float(validations.values[-1]), int(validations.steps[lost.argmax()])
+        return self.finding(
+            history,
+            0.95,
+            f"the validation loss is {value} since step {step}, and every training loss is finite",
+            evidence=(Evidence(VALIDATION_LOSS.tag, value, None, f"step {step}"),),
+            fix="look for NaN in the validation data, for samples of which a mask leaves nothing, "
+            "for a mean over nothing, and for what the network does in evaluation mode alone",
+            step=step,
+            remedies=(),
+        )
 
     def _judged(self, history: History, gap: EvaluationGap, tape: Tape) -> Finding | None:
         """Return what the gap is to be put down to, if that can be told."""

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import BATCH_SIZE, NORMALIZATION_VALUES, Signal
 from lightning_plateau.core.tape import Operation, Tape
+from lightning_plateau.diagnosis import diagnose
 from lightning_plateau.rules.batch_too_small_for_batch_norm import BatchTooSmallForBatchNorm
 from lightning_plateau.testing import history
 
@@ -63,3 +65,12 @@ def test_a_last_batch_of_one_sample(size: int, values: float, told: bool) -> Non
 def test_a_last_batch_that_is_dropped_is_none() -> None:
     profile = Profile(dataset_size=97, batches_per_epoch=3)
     assert RULE.check(replace(run(32, 32), profile=profile)) is None
+
+
+def test_while_the_loss_falls_it_is_a_remark() -> None:
+    falling = replace(run(2, 2), series={**run(2, 2).series, **_falling().series})
+    assert [one.severity for one in diagnose(falling) if one.code == "LP601"] == [Severity.INFO]
+
+
+def _falling() -> History:
+    return history(loss=[0.99**step for step in range(300)])

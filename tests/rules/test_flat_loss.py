@@ -162,3 +162,11 @@ def test_estimates_that_hover_about_zero_are_not_judged() -> None:
     surrogate = np.random.default_rng(1).normal(-0.1, 0.1, 600)
     assert FlatLoss().check(history(loss=surrogate, finished=True)) is None
     assert FlatLoss().check(history(loss=surrogate - 1, finished=True)) is not None
+
+
+def test_a_loss_that_seems_to_fall_is_given_until_the_run_is_over() -> None:
+    falls = 1.3 + 0.1 * np.sin(17.0 * np.arange(100)) + np.repeat([0.2, 0.1, 0.03, 0.0], 25)
+    tape = regression_tape(1.2)
+    assert FlatLoss().check(history(loss=falls, tapes=[tape])) is None
+    rests = np.concatenate([falls[:25], falls[75:], falls[75:], falls[75:]])
+    assert FlatLoss().check(history(loss=rests, tapes=[tape])) is not None

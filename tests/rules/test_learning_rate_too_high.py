@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact, ParameterFact, Profile
 from lightning_plateau.core.signal import (
+    ACTIVATION_DEAD,
     DATA_MEAN,
     DATA_STD,
     GRADIENT_NORMS,
@@ -138,3 +140,22 @@ def test_fix_names_a_learning_rate() -> None:
 
 def test_zero_weights_have_no_relative_update() -> None:
     assert RULE.check(run([np.inf, np.inf])) is None
+
+
+def _with_dead(history_of_updates: History, *shares: float) -> History:
+    dead = history({ACTIVATION_DEAD: {"a (relu)": list(shares)}})
+    return replace(history_of_updates, series={**history_of_updates.series, **dead.series})
+
+
+def test_units_that_died_under_long_updates_are_their_work() -> None:
+    moved, sound = run([0.18, 0.03, 0.03]), run([0.03, 0.03, 0.03])
+    alive, dead = RULE.check(_with_dead(moved, 0.2, 0.2, 0.3)), _with_dead(moved, 0.2, 0.7, 0.7)
+    assert alive is not None
+    assert alive.confidence == 0.55
+    found = RULE.check(dead)
+    assert found is not None
+    assert found.confidence == 0.7
+    assert RULE.check(_with_dead(sound, 0.2, 0.7, 0.7)) is None
+    always = RULE.check(_with_dead(moved, 0.7, 0.7, 0.7))
+    assert always is not None
+    assert always.confidence == 0.55

@@ -63,3 +63,11 @@ def test_silent(healthy: History) -> None:
 def test_the_experiment_tells(zeroed: float, found: bool) -> None:
     tried = {EXPERIMENT_ZERO_INPUTS: {"real": [2.3], "zeroed": [zeroed], "swapped": [2.3]}}
     assert (RULE.check(history(tried)) is not None) is found
+
+
+def test_the_same_image_for_every_sample() -> None:
+    y = points(features=3) + 10.0 * torch.arange(3.0)
+    found = RULE.check(run(lambda net, x, y: mse_loss(net(0.0 * x) + torch.arange(3.0), y), y))
+    assert found is not None
+    assert found.certainty == "likely"
+    assert RULE.check(run(lambda net, x, y: mse_loss(net(x) + torch.arange(3.0), y), y)) is None

@@ -101,3 +101,20 @@ def test_silent_where_nothing_is_known() -> None:
     assert RULE.check(replace(spent, profile=replace(spent.profile, schedulers=()))) is None
     by_hand = replace(spent.profile, manual_optimization=True)
     assert RULE.check(replace(spent, profile=by_hand)) is None
+
+
+def _warm_up(length: int, peak: float = 1.0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Rates of a warm-up of that many epochs, as shares of a tenth."""
+    return peak * np.minimum(1.0, (ALL // BATCHES + 1) / length)
+
+
+def test_a_warm_up_in_steps_that_is_stepped_by_epochs_never_arrives() -> None:
+    settings = {"base_lrs_0": 0.1}
+    found = RULE.check(run("LambdaLR", _warm_up(1000), "epoch", settings))
+    assert found is not None
+    assert found.message.endswith("the learning rate has come to 2 % of 0.1")
+    assert RULE.check(run("LambdaLR", _warm_up(1000)[:500], "epoch", settings)) is None
+    assert RULE.check(run("LambdaLR", _warm_up(5), "epoch", settings)) is None
+    falls = _warm_up(1000)[::-1]
+    assert RULE.check(run("LambdaLR", falls, "epoch", settings)) is None
+    assert RULE.check(run("LambdaLR", _warm_up(1000), "epoch", {})) is None

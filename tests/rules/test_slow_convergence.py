@@ -21,9 +21,11 @@ RULE = SlowConvergence()
 STEPS = np.arange(600.0) / 600
 
 
-def run(losses: Floats, *, planned: int | None = 1000, finished: bool = False) -> History:
+def run(
+    losses: Floats, *, planned: int | None = 1000, finished: bool = False, classes: int = 10
+) -> History:
     made = Operation(0, "linear", operands=(Operand("parameter", name="w"),))
-    sides = (Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,)))
+    sides = (Operand("operation", 0, shape=(8, classes)), Operand("batch", 1, "1", (8,)))
     tape = Tape(0, (made, Operation(1, "cross_entropy", operands=sides)), root=1)
     noise = np.random.default_rng(0).normal(0, 0.03, len(losses))
     profile = Profile(planned_steps=planned)
@@ -89,3 +91,10 @@ def test_where_validation_has_settled_training_is_not_slow(
     series = Series(VALIDATION_LOSS, np.arange(99, 600, 100), np.array(validation))
     beside = replace(made, series={**made.series, VALIDATION_LOSS.tag: series})
     assert (RULE.check(beside) is not None) is speaks
+
+
+def test_what_may_be_mostly_noise_is_given_until_the_end() -> None:
+    falls = 0.72 - 0.12 * STEPS
+    assert RULE.check(run(falls, classes=2)) is None
+    assert RULE.check(run(falls, classes=2, planned=600, finished=True)) is not None
+    assert RULE.check(run(0.72 - 0.06 * STEPS, classes=2)) is not None

@@ -69,3 +69,10 @@ def test_any_other_cause_comes_in_its_place() -> None:
     found = codes(ended(more, profile=profile))
     assert found[0] == "LP302"
     assert "LP910" not in found
+
+
+def test_what_still_falls_does_not_call_for_a_new_beginning() -> None:
+    wobble = 0.01 * np.sin(np.arange(300.0))
+    assert StartOver().check(ended(loss=2.3 - 0.001 * np.arange(300.0) + wobble)) is None
+    fell_and_rests = np.concatenate([np.linspace(4.0, 2.3, 60), FLAT])
+    assert StartOver().check(ended(loss=fell_and_rests)) is not None

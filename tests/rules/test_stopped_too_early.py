@@ -73,3 +73,11 @@ def test_not_finished_or_stopped_by_somebody() -> None:
 @pytest.mark.parametrize("losses", [[], [1.0], [float("nan")] * 100, [0.0] * 100])
 def test_too_little_to_say(losses: list[float]) -> None:
     assert RULE.check(history(loss=losses, finished=True)) is None
+
+
+def test_validation_of_numbers_slows_down_and_has_nothing_left() -> None:
+    slows_down = 1.0 + 0.39 * 0.6 ** np.arange(8)
+    goes_on = 1.4 - 0.05 * np.arange(8)
+    losses = 1.0 + 0.5 * np.exp(-2 * TIME) + NOISE / 10
+    assert RULE.check(run(losses, slows_down)) is None
+    assert RULE.check(run(losses, goes_on)) is not None

@@ -46,12 +46,12 @@ def test_gap(sick: History, least: float) -> None:
         run(validation=BAD, training=[2.3] * 120),
         run(tape(norm=False), validation=(1.9, 1.8, 1.7)),
         run(tape(norm=False), facts=profile(shuffled=False), validation=BAD),
-        run(validation=(float("nan"),) * 3),
+        run(validation=(float("nan"), 0.6, 0.5)),
         History(),
     ],
     ids=[
         "alike", "overfitting later", "nothing learned", "other data, some use", "not shuffled",
-        "not finite", "empty",
+        "finite again", "empty",
     ],
 )  # fmt: skip
 def test_silent(well: History) -> None:
@@ -80,3 +80,16 @@ def test_data_of_another_scale() -> None:
     assert "the first validation loss is 20" in found.message
     close = run(tape(norm=False), validation=(20.0, 30.0, 2.0), training=[2.4] * 120)
     assert RULE.check(replace(close, series=_without_first(close))) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_validation_that_is_not_finite(value: float) -> None:
+    found = RULE.check(run(validation=(2.0, value, value)))
+    assert found is not None
+    assert found.message.startswith(f"the validation loss is {value} since step")
+    assert found.remedies == (), "statistics of batch norm need not be the reason"
+
+
+def test_validation_is_not_finite_since_training_is_not() -> None:
+    broken = run(validation=(2.0, float("nan")), training=[2.3] * 60 + [float("nan")] * 60)
+    assert RULE.check(broken) is None
