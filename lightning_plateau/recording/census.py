@@ -84,7 +84,7 @@ class Census:
 
     def _observe_labels(self, roles: Samples, tensors: Mapping[str, Tensor]) -> None:
         target = tensors.get(roles.target.name) if roles.target is not None else None
-        if target is not None and _countable(target):
+        if target is not None and _countable(target) and not target.is_complex():
             with torch.no_grad():
                 self._labels.append(label_values(target, roles.classes))
 

@@ -26,6 +26,8 @@ def data_statistics(values: Tensor) -> Tensor:
         tensor(0.5000)
     """
     values = dense_values(values.detach())
+    if not values.numel():  # a sparse tensor that stores nothing is zero
+        values = values.new_zeros(1)
     if values.is_complex():
         values = values.abs()
     broken = torch.isfinite(values).logical_not().sum() if values.is_floating_point() else None
