@@ -39,6 +39,16 @@ WORDS: Mapping[str, str] = MappingProxyType(
 _HELP: Mapping[str, str] = MappingProxyType({one.tag: one.help for one in signal.STANDARD})
 
 
+def one_digit(value: float) -> str:
+    """Write a number to set something to: one digit that counts, as people write it.
+
+    Example:
+        >>> one_digit(17.3), one_digit(0.00123), one_digit(0.4)
+        ('20', '0.001', '0.4')
+    """
+    return f"{float(f'{value:.1g}'):.6g}"
+
+
 def quantity(name: str) -> str:
     """Return what to call a measured quantity: words for a signal's tag, other words as they are.
 

@@ -26,6 +26,8 @@ from lightning_plateau.experiments.sandbox import (
 from lightning_plateau.recording.batch import leaves
 
 Row = Mapping[str, float]
+MOST_TOLD = 6
+"""Values of an experiment that are told in one line; its chart shows all."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def described(result: Result) -> str:
 
     Example:
         >>> described(Result("zero-inputs", ({"real": 2.3, "zeroed": 2.3},), 1.3, 0.05))
-        'experiment zero-inputs on a copy (1 steps, 0.1 s): real 2.3, zeroed 2.3'
+        'experiment zero-inputs on a copy (1 step, 0.1 s): real: 2.3, zeroed: 2.3'
     """
     said = result.failure or result.inconclusive
     if result.rows:
@@ -145,8 +147,11 @@ def described(result: Result) -> str:
             name: float(np.median([row.get(name, np.nan) for row in result.rows]))
             for name in result.rows[0]
         }
-        said = ", ".join(f"{name} {value:.4g}" for name, value in middle.items())
-    spent = f"{result.steps:.0f} steps, {result.elapsed_s:.1f} s"
+        told = [f"{name}: {value:.4g}" for name, value in middle.items()]
+        left_out = len(told) - MOST_TOLD
+        said = ", ".join(told if left_out <= 0 else [*told[: MOST_TOLD - 1], "…", told[-1]])
+    steps = f"{result.steps:.0f}"
+    spent = f"{steps} step{'' if steps == '1' else 's'}, {result.elapsed_s:.1f} s"
     return f"experiment {result.name} on a copy ({spent}): {said}"
 
 

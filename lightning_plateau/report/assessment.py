@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -169,13 +169,29 @@ def _passed(first: Iterable[Finding], codes: set[str]) -> tuple[Finding, ...]:
 
 
 def treatments(journal: Journal) -> tuple[Treatment, ...]:
-    """Return what was tried, in order; the same remedy again and again is one treatment."""
+    """Return what was tried, in order; the same remedy again and again is one treatment.
+
+    Two that take turns, as leaving a step out and then its batch, are two treatments.
+    """
     outcomes = {outcome.number: outcome for outcome in journal.outcomes}
     merged: list[Treatment] = []
     for made in journal.interventions:
         single = Treatment(made, outcomes.get(made.number))
-        if merged and merged[-1].continues_as(single):
-            merged[-1] = merged[-1].joined(single)
-        else:
+        place = _continued(merged, single)
+        if place is None:
             merged.append(single)
+        else:
+            merged[place] = merged[place].joined(single)
     return tuple(merged)
+
+
+def _continued(merged: Sequence[Treatment], single: Treatment) -> int | None:
+    """Return the place of the treatment that ``single`` goes on with; None if it is another one."""
+    latest = range(len(merged) - 1, max(-1, len(merged) - 3), -1)
+    same = [place for place in latest if merged[place].continues_as(single)]
+    if not same:
+        return None
+    between = merged[same[0] + 1 :]
+    alike = (single.intervention.code, single.verdict)
+    turns = all((one.intervention.code, one.verdict) == alike for one in between)
+    return same[0] if turns else None

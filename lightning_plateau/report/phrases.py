@@ -46,7 +46,7 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}es" if noun.endswith("s") else f"{count} {noun}s"
 
 
-_SPOKEN = {"state_of_step": "weights of step", "begun_again": "begun again"}
+_SPOKEN = {"state_of_step": "weights back to those of step", "begun_again": "begun again"}
 """Names that read better in other words."""
 
 
@@ -63,6 +63,10 @@ def change(before: Mapping[str, Value], after: Mapping[str, Value]) -> str:
         'net.0 and 3 more Tanh → ELU'
         >>> change({"loss": 2.3, "begun_again": True}, {"loss": 0.6})
         'loss 2.3 → 0.6, begun again'
+        >>> change({"state_of_step": 79}, {"state_of_step": 0})
+        'weights back to those of step 0'
+        >>> change({"left_out": "a, b"}, {"left_out": "a, b, c"})
+        'left_out + c'
     """
     changed: dict[str, list[str]] = {}
     for name in (*before, *(name for name in after if name not in before)):
@@ -78,9 +82,18 @@ def _how(name: str, before: Mapping[str, Value], after: Mapping[str, Value]) -> 
     """Write how a value changed, ``before → after``; None for what did not."""
     old, new = number(before.get(name)), number(after.get(name))
     if name in before and name in after:
-        return None if old == new else f"{old} → {new}"
+        if old != new and new.startswith(f"{old}, "):
+            return f"+ {_brief(new.removeprefix(f'{old}, '))}"  # a list that has grown
+        if name == "state_of_step":
+            return new
+        return None if old == new else f"{_brief(old)} → {_brief(new)}"
     alone = before[name] if name in before else after[name]
     return "" if alone is True else number(alone)
+
+
+def _brief(listed: str, most: int = 3) -> str:
+    items = listed.split(", ")
+    return listed if len(items) <= most + 1 else f"{items[0]} and {len(items) - 1} more"
 
 
 def _counted(names: list[str]) -> list[str]:

@@ -61,7 +61,7 @@ class AtChance(Rule):
     symptom: ClassVar[bool] = True
     requires: ClassVar = (LOSS, LEARNING_RATES)
     explains: ClassVar = ("LP401", "LP405")
-    why: ClassVar[str] = "the inputs tell the answers of the network nothing"
+    why: ClassVar[str] = "the answers of the network gain nothing from its inputs"
 
     minimum_steps: int = 20
     margin: float = 0.05

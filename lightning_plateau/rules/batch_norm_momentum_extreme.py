@@ -112,7 +112,9 @@ class BatchNormMomentumExtreme(Rule):
         if momentum is None:
             far = suffers and apart
             return (
-                self._report(history, call, momentum, 0.7, "they are the mean since the start")
+                self._report(
+                    history, call, momentum, 0.7, "its statistics are the mean since the start"
+                )
                 if far
                 else None
             )
@@ -121,7 +123,7 @@ class BatchNormMomentumExtreme(Rule):
         if momentum >= self.high:
             if history.profile.batches_per_epoch == 1:
                 return None
-            said = f"its running statistics are to {100 * momentum:.3g} % those of the last batch"
+            said = f"its running statistics are {100 * momentum:.3g} % those of the last batch"
             found = self._report(history, call, momentum, 0.9, said)
             return found if suffers else replace(found, severity=Severity.INFO)
         return self._slow(history, call, momentum, seen, apart=apart, suffers=suffers)
@@ -147,7 +149,7 @@ class BatchNormMomentumExtreme(Rule):
         left = (1.0 - momentum) ** steps
         if history.step < self.least_steps or left < self.least_left:
             return None
-        said = f"after {steps} steps its statistics are to {100 * left:.0f} % those of the start"
+        said = f"after {steps} steps its statistics are still {100 * left:.0f} % those of the start"
         return self._report(history, call, momentum, 0.9, said)
 
     def _report(

@@ -39,7 +39,8 @@ class BatchNormScaleCollapsed(Rule):
         ...     PARAMETER_NORMS: {"bn.weight": [1.0, 0.02]},
         ... }
         >>> BatchNormScaleCollapsed().check(history(series, tapes=[tape])).message
-        'the scale of bn has shrunk from 1 to 0.01: 1 of 1 batch norms passes hardly anything'
+        'the scale of the batch norm bn has shrunk from 1 to 0.01: 1 of 1 batch norms passes
+        hardly anything'
 
     Remedies:
         Advice only: no weight decay on γ and biases, a lower learning rate; put γ back to 1.
@@ -95,12 +96,12 @@ class BatchNormScaleCollapsed(Rule):
         return self.finding(
             history,
             0.85 if left[worst] <= self.next_to_nothing else 0.65,
-            f"the scale of {calls[worst].name} has shrunk from {first:.3g} to "
+            f"the scale of the batch norm {calls[worst].name} has shrunk from {first:.3g} to "
             f"{first * left[worst]:.3g}: {len(left)} of {len(calls)} batch norms {passes} hardly "
             "anything",
-            evidence=(Evidence("γ over its start", left[worst], self.most_left, worst),),
-            fix="take γ and biases out of weight decay (a parameter group with weight_decay=0), "
-            "lower the learning rate",
+            evidence=(Evidence("scale over its start", left[worst], self.most_left, worst),),
+            fix="take the weights and biases of batch norms out of weight decay (a parameter group "
+            "with weight_decay=0), and lower the learning rate",
             where=worst,
         )
 

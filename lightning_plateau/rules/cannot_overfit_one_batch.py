@@ -33,7 +33,8 @@ class CannotOverfitOneBatch(Rule):
         >>> from lightning_plateau.testing import history
         >>> tried = {EXPERIMENT_OVERFIT: {"before": [2.31], "own": [2.3], "adam": [2.29]}}
         >>> CannotOverfitOneBatch().check(history(tried)).message
-        'one batch, repeated with Adam and with its own optimizer, only fell from 2.31 to 2.29'
+        "the loss on one batch, repeated with Adam and with the run's own optimizer, only fell
+        from 2.31 to 2.29"
 
     Remedies:
         Advice only. Follow one sample through the model: print shapes, the range of the inputs, the
@@ -72,8 +73,8 @@ class CannotOverfitOneBatch(Rule):
             history,
             # That something is wrong is sure; what it is any other cause tells better.
             0.59 if tried.learned < self.hardly_any_fall else 0.5,
-            f"one batch, repeated with Adam and with its own optimizer, only fell from "
-            f"{tried.before:.4g} to {tried.after:.4g}"
+            "the loss on one batch, repeated with Adam and with the run's own optimizer, only "
+            f"fell from {tried.before:.4g} to {tried.after:.4g}"
             + ("" if tried.best < self.least_fall else ", as with zeros in place of the inputs"),
             evidence=(
                 Evidence("fall with the run's own optimizer", tried.own, self.least_fall),

@@ -85,7 +85,7 @@ class ConstantFeatures(Rule):
         "LP807",
         "LP808",
     )
-    why: ClassVar[str] = "whoever sees the same each time can only learn one constant answer"
+    why: ClassVar[str] = "a network that sees the same each time can only learn one constant answer"
 
     fewest_batches: int = 3
     confidence: float = 0.95

@@ -47,7 +47,7 @@ class DropoutBeforeBatchNorm(Rule):
         >>> norm = Operation(2, "batch_norm", "bn", (Operand("operation", 1, shape=(8, 4)),))
         >>> run = history(tapes=[Tape(0, (fc, drop, norm), root=2)])
         >>> DropoutBeforeBatchNorm().check(run).message
-        'dropout of 0.5 (drop) comes before bn'
+        'dropout of 0.5 (drop) comes before the batch norm bn'
 
     Remedies:
         Advice only: dropout after the last batch norm, or less of it.
@@ -94,9 +94,10 @@ class DropoutBeforeBatchNorm(Rule):
         found = self.finding(
             history,
             0.62 if suffers else 0.6,
-            f"dropout of {rate:g} ({dropout.layer or dropout.name}) comes before {call.name}",
+            f"dropout of {rate:g} ({dropout.layer or dropout.name}) comes before the batch norm "
+            f"{call.name}",
             evidence=(Evidence("rate of dropout", rate, self.least_rate, call.name),),
-            fix=f"put the dropout after {call.name} and its activation, after the last batch norm",
+            fix="put the dropout after the last batch norm and its activation",
             where=call.name,
             step=tape.step,
         )

@@ -42,7 +42,7 @@ class FlatLoss(Rule):
         >>> wobble = 0.01 * np.sin(np.arange(300.0))
         >>> finding = FlatLoss().check(history(loss=2.303 + wobble))
         >>> finding.code, finding.message
-        ('LP401', 'the loss stays at 2.303: in 300 steps it fell by 0.0 %')
+        ('LP401', 'the loss stays at 2.303: in 300 steps it hardly moved')
         >>> FlatLoss().check(history(loss=2.303 * 0.99 ** np.arange(300.0) + wobble)) is None
         True
 
@@ -131,13 +131,19 @@ class FlatLoss(Rule):
         now = float(np.median(values[-quarter:]))
         return before - now > self.least_fall * max(abs(before), abs(now))
 
+    def _moved(self, gone: Progress) -> str:
+        """Return how the loss came to where it stays, in words that do not gainsay that."""
+        if gone.fall > self.least_fall:
+            return f"it came down to that from {gone.start:.4g}"
+        if abs(gone.fall) < 0.0005:
+            return f"in {gone.rows} steps it hardly moved"
+        way = "rose" if gone.fall < 0 else "fell"
+        return f"in {gone.rows} steps it {way} by {100 * abs(gone.fall):.1f} % only"
+
     def _report(
         self, history: History, gone: Progress, guess: Guess | None, level: float
     ) -> Finding:
-        rose = gone.fall < 0
-        moved = (
-            f"in {gone.rows} steps it {'rose' if rose else 'fell'} by {100 * abs(gone.fall):.1f} %"
-        )
+        moved = self._moved(gone)
         at_chance = guess is not None and level >= self.at_chance * guess.loss
         if guess is not None:
             moved = f"guessing gives {guess.loss:.4g}; {moved}"

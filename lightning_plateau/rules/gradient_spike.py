@@ -10,6 +10,7 @@ import numpy as np
 from lightning_plateau.core.breakdown import breakdown
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
+from lightning_plateau.core.quantities import one_digit
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, LOSS
 from lightning_plateau.core.spikes import Spike, held_up, norm_spikes
@@ -106,6 +107,6 @@ class GradientSpike(Rule):
                 Evidence(GRADIENT_NORM.tag, spike.peak, 10 * spike.before, f"step {spike.step}"),
                 Evidence("spikes", float(count)),
             ),
-            fix=f"Trainer(gradient_clip_val={2 * spike.before:.1g})",
+            fix=f"Trainer(gradient_clip_val={one_digit(2 * spike.before)})",
             step=spike.step,
         )

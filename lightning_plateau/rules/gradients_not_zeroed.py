@@ -32,7 +32,7 @@ class GradientsNotZeroed(Rule):
         >>> left = {GRADIENTS_LEFT_OVER: {"0": [0.0, 1.0, 2.1, 2.9]}}
         >>> run = history({**left, GRADIENT_NORM: [1.0, 2.1, 2.9, 4.0]}, loss=[2.3] * 4)
         >>> GradientsNotZeroed().check(run).message
-        'each step still holds the gradients of the steps before it: 2.9 of a norm of 4 at step 3'
+        'each step still holds the gradients of the steps before it: a norm of 2.9 of 4 at step 3'
 
     Remedies:
         Advice only: call ``optimizer.zero_grad()`` before ``self.manual_backward(loss)``.
@@ -92,14 +92,14 @@ class GradientsNotZeroed(Rule):
             return None
         last = later.column(kept[0])
         norms = history[GRADIENT_NORM].since(int(last.steps[-1]))
-        whole = f" of a norm of {norms.values[0]:.3g}" if len(norms) else ""
+        whole = f" of {norms.values[0]:.3g}" if len(norms) else ""
         several = len(history.profile.optimizers) > 1
         which = f" of optimizer {kept[0]}" if several else ""
         return self.finding(
             history,
             0.8 if several else 1.0,
-            f"each step{which} still holds the gradients of the steps before it: "
-            f"{last.last:.3g}{whole} at step {last.steps[-1]}",
+            f"each step{which} still holds the gradients of the steps before it: a norm "
+            f"of {last.last:.3g}{whole} at step {last.steps[-1]}",
             evidence=(Evidence(GRADIENTS_LEFT_OVER.tag, last.last, 0.0),),
             fix="call optimizer.zero_grad() before self.manual_backward(loss); if you override "
             "optimizer_zero_grad, let it clear them",

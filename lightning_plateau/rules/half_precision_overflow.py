@@ -35,7 +35,8 @@ class HalfPrecisionOverflow(Rule):
         >>> signals = {GRADIENT_NORM: norms, LOSS_SCALE: [65536.0, 2.0]}
         >>> run = history(signals, loss=[2.3] * 180, profile=Profile(precision="16-mixed"))
         >>> HalfPrecisionOverflow().check(run).message
-        '30 of the last 130 steps were skipped: gradients overflowed float16 (the scale is now 2)'
+        '30 of the last 130 steps were skipped: gradients overflowed float16 (the loss is now
+        multiplied by 2)'
 
     Remedies:
         Advice only: ``precision="bf16-mixed"``, which has the range of float32.
@@ -83,7 +84,7 @@ class HalfPrecisionOverflow(Rule):
         scale = history[LOSS_SCALE].last
         if not often and not (scale <= self.lowest_scale and skipped):
             return None
-        known = f" (the scale is now {scale:.3g})" if np.isfinite(scale) else ""
+        known = f" (the loss is now multiplied by {scale:.4g})" if np.isfinite(scale) else ""
         return self.finding(
             history,
             0.85,
@@ -105,8 +106,8 @@ class HalfPrecisionOverflow(Rule):
         return self.finding(
             history,
             0.7,
-            f"{len(half)} parameters are float16 and nothing scales the loss: step {broke} was not "
-            "finite",
+            f"parameters are float16 ({len(half)} of them) and nothing scales the loss: step "
+            f"{broke} was not finite",
             evidence=(Evidence("parameters of float16", float(len(half)), 0.0),),
             fix='Trainer(precision="bf16-mixed")',
             step=broke,

@@ -103,8 +103,8 @@ class LabelsUninformative(Rule):
         return self.finding(
             history,
             0.75,
-            f"training fell to {now:.3g}, but no validation was better than guessing (best "
-            f"{best:.3g} of {len(beside)}; guessing gives {chance:.3g})",
+            f"the training loss fell to {now:.3g}, but none of {len(beside)} validations was "
+            f"better than guessing (the best has {best:.3g}, guessing {chance:.3g})",
             evidence=(
                 Evidence(VALIDATION_LOSS.tag, best, chance, "best, and that of guessing"),
                 Evidence(LOSS.tag, first, chance, "end of the first epoch, and that of guessing"),

@@ -12,6 +12,7 @@ from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.oscillation import oscillation
+from lightning_plateau.core.quantities import one_digit
 from lightning_plateau.core.rise import Rise, rise
 from lightning_plateau.core.roles import entries
 from lightning_plateau.core.rule import Rule
@@ -210,8 +211,8 @@ class LearningRateTooHigh(Rule):
         factor = tried if tried is not None and tried < 1.0 else self.ordinary_update / size
         factor = min(0.5, factor)
         if not np.isfinite(now) or now <= 0:
-            return f"multiply the learning rate by about {factor:.1g}"
-        return f"lower the learning rate: lr={now * factor:.1g} in place of {now:.3g}"
+            return f"multiply the learning rate by about {one_digit(factor)}"
+        return f"lower the learning rate: lr={one_digit(now * factor)} in place of {now:.3g}"
 
 
 def _change(along: AlongUpdate) -> Evidence:

@@ -12,6 +12,7 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import share_of_peak, warming_up
 from lightning_plateau.core.progress import progress
+from lightning_plateau.core.quantities import one_digit
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
     EXPERIMENT_STEP_SIZE,
@@ -138,10 +139,9 @@ class LearningRateTooLow(Rule):
         factor = min(self.most_raise, max(3.0, self.ordinary_update / moved.typical))
         factor = max(factor, tried or 0.0)
         if not np.isfinite(now) or now <= 0:
-            return f"multiply the learning rate by about {factor:.1g}, then look again"
-        return (
-            f"raise the learning rate: lr={now * factor:.1g} in place of {now:.3g}, then look again"
-        )
+            return f"multiply the learning rate by about {one_digit(factor)}, then look again"
+        rate = one_digit(now * factor)
+        return f"raise the learning rate: lr={rate} in place of {now:.3g}, then look again"
 
 
 def _changes(along: AlongUpdate) -> tuple[Evidence, Evidence]:

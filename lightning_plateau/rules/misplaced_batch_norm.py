@@ -51,7 +51,7 @@ class MisplacedBatchNorm(Rule):
         >>> sides = (Operand("operation", 1, shape=(8, 1)), Operand("batch", 1, "1", (8, 1)))
         >>> tape = Tape(0, (fc, norm, Operation(2, "mse_loss", "", sides)), root=2)
         >>> MisplacedBatchNorm().check(history(tapes=[tape])).message
-        'bn normalizes the output that mse_loss compares with its targets: 1 norm too many'
+        'the batch norm bn normalizes the output that mse_loss compares with its targets, at step 0'
 
     Remedies:
         Advice only: leave it out, or give each place a norm of its own.
@@ -118,10 +118,10 @@ class MisplacedBatchNorm(Rule):
             return self.finding(
                 history,
                 self.on_classes if classes else self.on_numbers,
-                f"{name} normalizes the output that {loss} compares with its targets: 1 norm too "
-                "many",
+                f"the batch norm {name} normalizes the output that {loss} compares with its "
+                f"targets, at step {tape.step}",
                 evidence=(Evidence("batch norms on the output", 1.0, 0.0, name),),
-                fix=f"leave {name} out: end in the linear layer",
+                fix=f"leave the batch norm {name} out: end in the linear layer",
                 where=name,
                 step=tape.step,
             )
@@ -144,7 +144,8 @@ class MisplacedBatchNorm(Rule):
         return self.finding(
             history,
             1.0 if suffers else self.in_two_places,
-            f"{name} is applied in {len(weights)} places: after {', '.join(sorted(weights)[:3])}",
+            f"the batch norm {name} is applied in {len(weights)} places: after "
+            f"{', '.join(sorted(weights)[:3])}",
             evidence=(Evidence("places of one batch norm", float(len(weights)), 1.0, name),),
             fix=f"give each place a batch norm of its own: {name} keeps one pair of running "
             "statistics",
@@ -160,10 +161,10 @@ class MisplacedBatchNorm(Rule):
         found = self.finding(
             history,
             1.0,
-            f"{second.name} normalizes what {first.name} has just normalized: {len(pairs)} batch "
-            "norm without effect",
+            f"the batch norm {second.name} normalizes what {first.name} has just normalized, "
+            f"at step {tape.step}",
             evidence=(Evidence("batch norms in a row", float(len(pairs)), 0.0, second.name),),
-            fix=f"leave {second.name} out",
+            fix=f"leave the batch norm {second.name} out",
             where=second.name,
             step=tape.step,
         )

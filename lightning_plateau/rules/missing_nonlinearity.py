@@ -60,7 +60,7 @@ class MissingNonlinearity(Rule):
         >>> second = layer(1, Operand("operation", 0, shape=(32, 8)))
         >>> run = history(tapes=[Tape(0, (first, second), root=1)])
         >>> MissingNonlinearity().check(run).message
-        'all 2 layers follow each other without an activation: 0 (linear), 1 (linear)'
+        '2 of 2 layers have no activation between them: 0 (linear), 1 (linear)'
 
     Remedies:
         Advice only: put a ReLU or GELU between the layers.
@@ -108,10 +108,12 @@ class MissingNonlinearity(Rule):
         named = ", ".join(sites[: self.most_named])
         named += f" and {len(sites) - self.most_named} more" if len(sites) > self.most_named else ""
         if linear:
-            said = f"all {len(pairs) + 1} layers follow each other without an activation: {named}"
+            count = f"{len(sites)} of {len(sites)}"
+            said = f"{count} layers have no activation between them: {named}"
         else:
             said = (
-                f"{len(pairs)} of the layers follow another without an activation: "
+                f"{len(pairs)} layer{'s follow' if len(pairs) > 1 else ' follows'} another without "
+                "an activation: "
                 f"{second.operation.site} follows {first.operation.site}"
             )
         finding = self.finding(

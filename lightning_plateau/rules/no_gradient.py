@@ -129,7 +129,8 @@ class NoGradient(Rule):
             history,
             1.0,
             f"optimizer {index} ({kind}) made the last {steps} steps on a loss of its own, and "
-            f"none of its {len(held)} parameters got a gradient: {held[0]} to {held[-1]}",
+            f"no parameter of it got a gradient: {held[0]}"
+            + (f" to {held[-1]} ({len(held)})" if len(held) > 1 else ""),
             evidence=(Evidence("parameters with a gradient", 0.0, 1.0, held[0]),),
             fix="let that loss see what these parameters made: no .detach(), .data or no_grad() "
             "between them and it (a generator learns from D(fake), not from D(fake.detach()))",

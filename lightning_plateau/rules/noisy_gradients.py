@@ -31,7 +31,7 @@ class NoisyGradients(Rule):
         >>> from lightning_plateau.testing import history
         >>> signals = {GRADIENT_AGREEMENT: [0.03, -0.02, 0.01] * 5, BATCH_SIZE: [2.0] * 15}
         >>> NoisyGradients().check(history(signals, loss=[2.3] * 15)).message
-        'the gradients of successive batches of 2 samples agree by 0.01 only (cosine)'
+        'the gradients of successive batches of 2 samples hardly agree: their cosine is 0.01'
 
     Remedies:
         Advice only: larger batches, ``accumulate_grad_batches``, or a lower learning rate, which
@@ -73,8 +73,8 @@ class NoisyGradients(Rule):
         return self.finding(
             history,
             0.45,
-            f"the gradients of successive batches of {batch:.0f} samples agree by {typical:.2f} "
-            "only (cosine)",
+            f"the gradients of successive batches of {batch:.0f} samples hardly agree: their "
+            f"cosine is {typical:.2f}",
             evidence=(
                 Evidence(GRADIENT_AGREEMENT.tag, typical, self.most_agreement),
                 Evidence("samples of a step", batch, float(self.largest_batch)),

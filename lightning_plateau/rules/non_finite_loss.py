@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -29,7 +30,7 @@ class NonFiniteLoss(Rule):
         >>> from lightning_plateau.testing import history
         >>> finding = NonFiniteLoss().check(history(loss=[2.3, 2.1, float("nan"), float("nan")]))
         >>> finding.step, finding.message
-        (2, 'the loss is nan at step 2, and 2 of 4 losses are not finite')
+        (2, 'the loss is NaN at step 2: 2 of 4 losses are not finite')
         >>> NonFiniteLoss().check(history(loss=[2.3, 2.1, 1.9])) is None
         True
 
@@ -63,11 +64,12 @@ class NonFiniteLoss(Rule):
         losses = seen_losses(history)
         broken = broken_rows(losses)
         value = float(losses.values[broken.argmax()])
+        many = int(broken.sum())
         finding = self.finding(
             history,
             0.99,  # a symptom is never more certain than its cause
-            f"the loss is {value} at step {broke.loss}, and {broken.sum()} of {len(losses)} losses "
-            "are not finite",
+            f"the loss is {'NaN' if math.isnan(value) else 'infinite'} at step {broke.loss}: "
+            f"{many} of {len(losses)} losses {'is' if many == 1 else 'are'} not finite",
             evidence=(Evidence(LOSS.tag, value, where=f"step {broke.loss}"),),
             fix="look at the batch and at the operation that the findings above name",
             step=broke.loss,

@@ -24,6 +24,11 @@ class _Oddity:
     harm: str
     fix: str
     confidence: float
+    says: str = ""
+
+    @property
+    def said(self) -> str:
+        return self.says or f"has {self.setting} = {self.value:.6g}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class OddOptimizerSettings(Rule):
         return self.finding(
             history,
             oddity.confidence,
-            f"{optimizer.kind} has {oddity.setting} = {oddity.value:.6g}: {oddity.harm}",
+            f"{optimizer.kind} {oddity.said}: {oddity.harm}",
             evidence=(Evidence(oddity.setting, oddity.value, oddity.limit, optimizer.kind),),
             fix=oddity.fix,
             where=optimizer.kind,
@@ -187,7 +192,13 @@ def _maximize(
     if settings.get("maximize") is not True:
         return None
     return _Oddity(
-        "maximize", 1.0, 0.0, "it climbs the loss instead of descending", "maximize=False", 0.9
+        "maximize",
+        1.0,
+        0.0,
+        "it climbs the loss instead of descending",
+        "maximize=False",
+        0.9,
+        "has maximize = True",
     )
 
 
@@ -207,6 +218,7 @@ def _full_batch_only(
         "it reads the signs of gradients and needs those of the whole data set",
         "use RMSprop or Adam on mini-batches",
         0.6,
+        f"is given {batches} batches an epoch",
     )
 
 

@@ -32,7 +32,7 @@ class OscillatingLoss(Rule):
     Example:
         >>> from lightning_plateau.testing import history
         >>> OscillatingLoss().check(history(loss=[1.0, 1.5] * 30)).message
-        'the loss swings by ±20 % about 1.5 from step to step (lag-1 autocorrelation -0.97)'
+        'the loss swings by ±20 % about 1.5 from step to step, up and down in turn'
         >>> OscillatingLoss().check(history(loss=[1.0, 1.01] * 30)) is None
         True
 
@@ -71,7 +71,7 @@ class OscillatingLoss(Rule):
             history,
             0.8,
             f"the loss swings by ±{100 * swings.amplitude:.0f} % about {gone.now:.4g} from step to "
-            f"step (lag-1 autocorrelation {swings.correlation:.2f})",
+            f"step, up and down in turn",
             evidence=(
                 Evidence("amplitude about the trend", swings.amplitude, self.least_amplitude),
                 Evidence("lag-1 autocorrelation", swings.correlation, swings.correlation_limit),

@@ -114,7 +114,7 @@ class OutputIgnoresInput(Rule):
                     f"the predictions differ by {spread:.2g} (standard deviation), the targets by "
                     f"{targets:.3g}",
                     evidence=(Evidence("spread of the predictions", spread / targets, 1e-3),),
-                    fix="print the output of each layer for two samples: from where on is it one?",
+                    fix=_PRINT,
                     where=one.operation.site,
                 )
         return None
@@ -127,7 +127,7 @@ class OutputIgnoresInput(Rule):
             history,
             0.85,
             "the loss changes by less than 0.0001 % when the inputs are zeros, or those of others",
-            fix="print the output of each layer for two samples: from where on is it the same?",
+            fix=_PRINT,
         )
 
 
@@ -166,3 +166,6 @@ def _is_fresh(operation: Operation) -> bool:
     name = operation.name
     new = name.endswith("_like") or name.startswith("new_")
     return name in _FRESH or (new and name not in ("new_tensor", "bernoulli_like"))
+
+
+_PRINT = "print the output of each layer for two samples: from where on is it the same?"

@@ -39,7 +39,7 @@ class RedundantBiasBeforeNorm(Rule):
         >>> norm = Operation(1, "batch_norm", "bn", (Operand("operation", 0, shape=(32, 8)),))
         >>> run = history(tapes=[Tape(0, (fc, norm), root=1)])
         >>> RedundantBiasBeforeNorm().check(run).message
-        'bn subtracts the bias of the layer before it: 1 bias in vain (fc.bias)'
+        'the batch norm bn subtracts the bias of the layer before it: 1 bias in vain (fc.bias)'
 
     Remedies:
         Advice only: ``bias=False``.
@@ -75,7 +75,8 @@ class RedundantBiasBeforeNorm(Rule):
         return self.finding(
             history,
             1.0,
-            f"{norm} subtracts the bias of the layer before it: {count} in vain ({named})",
+            f"the batch norm {norm} subtracts the bias of the layer before it: {count} in vain "
+            f"({named})",
             evidence=(Evidence("biases that a norm subtracts", float(len(names)), 0.0, names[0]),),
             fix="bias=False in the layers that a batch norm follows",
             where=names[0],

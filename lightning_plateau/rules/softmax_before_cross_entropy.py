@@ -74,7 +74,8 @@ class SoftmaxBeforeCrossEntropy(Rule):
         "LP808",
     )
     why: ClassVar[str] = (
-        "logits confined to [0, 1] put a floor under the loss and shrink the gradients up to K-fold"
+        "scores confined to [0, 1] put a floor under the loss and shrink the gradients, up to as "
+        "many times as there are classes"
     )
 
     row_sum_error: float = 1e-3

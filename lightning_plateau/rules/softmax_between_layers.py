@@ -83,7 +83,8 @@ class SoftmaxBetweenLayers(Rule):
         if tape is None or not found:
             return None
         softmax, layer, units = found[0]
-        more = f", and so are {len(found) - 1} more layers" if len(found) > 1 else ""
+        others = len(found) - 1
+        more = f", and so in {others} more place{'s' * (others > 1)}" if others else ""
         return self.finding(
             history,
             self.sure,

@@ -138,7 +138,8 @@ class TargetsNotScaled(Rule):
         "LP808",
     )
     why: ClassVar[str] = (
-        "outputs begin about one: the way to the targets is too long, or the first gradients are"
+        "a fresh network answers with numbers near 0: far targets make a long way, or huge "
+        "gradients"
     )
 
     large: float = 10.0

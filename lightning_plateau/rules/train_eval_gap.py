@@ -64,8 +64,8 @@ class TrainEvalGap(Rule):
         ...     epoch_ends=[40, 80],
         ... )
         >>> TrainEvalGap().check(run).message
-        'training fell to 0.5 in its first epoch, yet no validation is better than 2.5
-        (guessing: 2.303)'
+        'the training loss fell to 0.5 in the first epoch, yet no validation loss is below 2.5
+        (guessing gives 2.303)'
 
     Remedies:
         reset-batch-norm starts the running statistics anew. Advice: an ordinary momentum (0.1),
@@ -218,8 +218,8 @@ class TrainEvalGap(Rule):
 
 def _said(gap: EvaluationGap) -> str:
     return (
-        f"training fell to {gap.training:.4g} in its first epoch, yet no validation is better than "
-        f"{gap.validation:.4g} (guessing: {gap.guessing:.4g})"
+        f"the training loss fell to {gap.training:.4g} in the first epoch, yet no validation loss "
+        f"is below {gap.validation:.4g} (guessing gives {gap.guessing:.4g})"
     )
 
 

@@ -56,7 +56,7 @@ class UnshuffledBatches(Rule):
         >>> by_class = {LABEL_COUNTS: {"0": [32.0] * 5 + [0] * 5, "1": [0.0] * 5 + [32] * 5}}
         >>> finding = UnshuffledBatches().check(history(by_class, tapes=[tape]))
         >>> finding.message
-        '10 of 10 batches hold a single class, though the data hold 2'
+        '10 of 10 batches hold a single class, though the data hold 2 classes'
 
     Remedies:
         Advice only: ``DataLoader(…, shuffle=True)``, or a shuffle buffer for an iterable data set.
@@ -127,12 +127,12 @@ class UnshuffledBatches(Rule):
             f"{single} of {alike.windows} {of} hold a single class"
             if alike.single > 0.5
             else f"two samples of a batch are of one class {100 * self._agreement(alike):.0f} % of "
-            f"the time, any two samples {100 * alike.concentration:.0f} %"
+            f"the time, any two samples of the data {100 * alike.concentration:.0f} %"
         )
         return self.finding(
             history,
             0.9 if alike.purity >= self.pure else 0.6,
-            f"{says}, though the data hold {classes}",
+            f"{says}, though the data hold {classes} classes",
             evidence=(
                 Evidence("likeness of labels within a batch", alike.purity, self.somewhat_pure),
                 Evidence("standard deviations of chance", alike.deviations, self.least_deviations),

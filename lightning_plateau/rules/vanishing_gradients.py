@@ -185,7 +185,7 @@ class VanishingGradients(Rule):
                 Evidence("gradient over weight", 10.0 ** profile.decades[0], where=first),
                 Evidence("gradient over weight", 10.0 ** profile.decades[-1], where=last),
                 Evidence(
-                    "decades lost from the last layers to the first", lost, self.least_decades
+                    "powers of ten lost from the last layers to the first", lost, self.least_decades
                 ),
             ),
             fix="use ReLU or GELU with normalization or skip connections between the layers",

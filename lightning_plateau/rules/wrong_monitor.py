@@ -100,12 +100,14 @@ class WrongMonitor(Rule):
         size = "small" if fact.mode == "min" else "large"
         values = history[metric(fact.metric)].finite.values
         best = float(values.min() if right == "min" else values.max()) if len(values) else np.nan
+        known = f"in {history.step} steps it was never a finite number"
+        known = f"its best was {best:.4g}" if np.isfinite(best) else known
         return self._report(
             history,
             fact,
             0.95,
             f"{fact.kind} takes {size} values of '{fact.metric}' for better "
-            f"(mode='{fact.mode}'; its best was {best:.4g})",
+            f"(mode='{fact.mode}'; {known})",
             f"{fact.kind}(…, mode='{right}'): as it is, {_CONSEQUENCES.get(fact.kind, '')}",
         )
 

@@ -101,7 +101,7 @@ def observe(
     )
 
 
-_TRIED = re.compile(r"experiment (\S+) on a copy \((\d+) steps")
+_TRIED = re.compile(r"experiment (\S+) on a copy \((\d+) steps?")
 
 
 def _tried(callback: PlateauCallback) -> dict[str, float]:

@@ -148,7 +148,7 @@ def test_names_the_second_layer() -> None:
     found = RULE.check(taped(loss, LINEAR["perceptron"][0], points(), labels()))
     assert found is not None
     assert found.where == "1 (linear)"
-    assert "all 3 layers" in found.message
+    assert "3 of 3 layers" in found.message
 
 
 def test_an_output_that_is_used_twice_is_deliberate() -> None:

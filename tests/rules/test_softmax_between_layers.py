@@ -72,7 +72,7 @@ def test_a_softmax_in_the_place_of_an_activation(net, x):
 def test_two_of_them_are_counted():
     found = RULE.check(taped(loss, Functional(), points(), labels()))
     assert found is not None
-    assert found.message.endswith("and so are 1 more layers")
+    assert found.message.endswith("and so in 1 more place")
 
 
 @pytest.mark.parametrize(
