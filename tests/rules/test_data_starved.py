@@ -18,9 +18,10 @@ from tests.digits import Digits, digits, loader, trainer
 RULE = DataStarved()
 
 
-def windows(*waited: float, work: float = 0.02) -> History:
-    times = {"waited": list(waited), "elapsed": [one + work for one in waited]}
-    return history({DATA_WAIT: times}, every=50)
+def windows(*waited: float, work: float = 0.02, every: int = 50) -> History:
+    # The first row lies at step 0, and no window ends there.
+    times = {"waited": [0.0, *waited], "elapsed": [0.0, *(one + work for one in waited)]}
+    return history({DATA_WAIT: times}, every=every)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def windows(*waited: float, work: float = 0.02) -> History:
         (windows(0.03, 0.03), Severity.INFO),
         (windows(0.03, 0.03, 0.03), Severity.WARNING),
         (windows(0.03, 0.015, 0.03), Severity.INFO),
-        (windows(0.0, 0.015, 0.015), Severity.INFO),
+        (windows(0.0, 0.02, 0.02, work=0.03), Severity.INFO),
     ],
     ids=["early", "little else", "now and then", "a third"],
 )
@@ -46,10 +47,22 @@ def test_how_bad(run: History, severity: Severity) -> None:
         windows(0.5),
         windows(0.009, 0.009, 0.009, work=0.001),
         windows(0.02, 0.02, 0.02, work=0.1),
+        windows(0.0, 2.0, 0.0, 0.0, work=0.1),
+        windows(0.3, 0.3, 0.3, every=4),
+        windows(0.012, 0.012, work=0.01, every=40),
         windows(float("nan"), float("inf"), -1.0),
         History(),
     ],
-    ids=["one window", "a toy", "a sixth", "nonsense", "empty"],
+    ids=[
+        "one window",
+        "a toy",
+        "a sixth",
+        "one stall",
+        "few steps",
+        "no second yet",
+        "nonsense",
+        "empty",
+    ],
 )
 def test_silent(well: History) -> None:
     assert RULE.check(well) is None
@@ -75,7 +88,7 @@ class Slow(Dataset[Any]):
 def test_in_a_real_training(starved: bool, tmp_path: Path) -> None:
     own = PlateauCallback(policy="observe", dirpath=str(tmp_path), every_n_steps=10, quiet=True)
     data = DataLoader(Slow(0.005), 16, shuffle=True) if starved else loader(256, 16)
-    trainer(own, max_epochs=3).fit(Digits(), data)
+    trainer(own, max_epochs=5).fit(Digits(), data)
     found = [one for one in own.findings if one.code == "LP904"]
     assert len(own.history[DATA_WAIT]) >= 3
     assert bool(found) is starved
