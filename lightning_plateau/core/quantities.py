@@ -31,6 +31,9 @@ WORDS: Mapping[str, str] = MappingProxyType(
         signal.DATA_NON_FINITE.tag: "NaN or infinite values",
         signal.DATA_CONSTANT.tag: "share of constant features",
         signal.DATA_WAIT.tag: "wait for a batch",
+        signal.VALIDATION_SHIFT.tag: "shift of the validation inputs, in standard deviations",
+        signal.VALIDATION_SPREAD.tag: "spread of the validation inputs over that of training",
+        signal.VALIDATION_LIKENESS.tag: "correlation of the mean inputs",
         signal.BATCH_SIZE.tag: "samples of a batch",
         signal.EXPERIMENT_STEP_SIZE.tag: "loss along an update, on a copy",
     }

@@ -242,6 +242,29 @@ VALIDATION_REPEATED = Signal(
     "samples among them that training had been given before",
     cadence="validation",
 )
+VALIDATION_SHIFT = Signal(
+    "data/validation_shift",
+    "distance between what a first layer is given in training and in validation, root mean square "
+    "over the means of its features, in standard deviations of the narrower of the two",
+    "",
+    "operation",
+    "validation",
+)
+VALIDATION_SPREAD = Signal(
+    "data/validation_spread",
+    "standard deviation of what a first layer is given in validation over that in training",
+    "",
+    "operation",
+    "validation",
+)
+VALIDATION_LIKENESS = Signal(
+    "data/validation_likeness",
+    "correlation, over the features, of the means of what a first layer is given in training and "
+    "in validation",
+    "",
+    "operation",
+    "validation",
+)
 
 EXPERIMENT_OVERFIT = Signal(
     "experiment/overfit_one_batch",

@@ -33,6 +33,7 @@ from lightning_plateau.recording.probes.parameters import (
 )
 from lightning_plateau.recording.profile import clean_name
 from lightning_plateau.recording.replicas import Replicas, replica_differences
+from lightning_plateau.recording.resemblance import Resemblance
 from lightning_plateau.recording.sites import activation_rows
 from lightning_plateau.recording.structure import Structure
 from lightning_plateau.recording.tape import TapeRecorder
@@ -105,6 +106,7 @@ class Recorder:
         self._store = self._delivery.store
         self._transfer = self._delivery.transfer
         self._census = Census(self.wants)
+        self._resemblance = Resemblance(self._delivery)
         self._replicas = Replicas()
         self._tapes: tuple[Tape, ...] = ()
         self._epoch_ends: list[int] = []
@@ -157,6 +159,7 @@ class Recorder:
             for optimizer in self._optimizers if self._sampling else ():
                 optimizer.leftovers.begin()
         self._census.observe(batch, step=self.clock, sampled=self._sampling)
+        self._resemblance.begin_batch(sampled=self._sampling)
         if not (self._sampling and first_of_window):
             return
         if self.clock == 0:
@@ -187,6 +190,7 @@ class Recorder:
 
     def end_tape(self, loss: Tensor | None = None) -> None:
         """End the tape, if one is being recorded."""
+        self._resemblance.end_batch()
         if self._tape is None:
             return
         tape, self._tape = self._tape, None
@@ -199,6 +203,8 @@ class Recorder:
         if self._census.unknown and self._batch is not None:
             self._census.learn(draft)
             self._census.observe(self._batch, step=self.clock, sampled=True)
+        if self._resemblance.unknown:
+            self._resemblance.learn(draft, self._module)
 
     def observe_gradients(
         self,
@@ -347,6 +353,7 @@ class Recorder:
     def release(self) -> None:
         """Let go of the batch and of the tape."""
         self._census.forget_step(self.clock)
+        self._resemblance.end_batch()
         if self._tape is not None:
             self._tape.stop()
             self._tape = None
@@ -398,10 +405,12 @@ class Recorder:
     def observe_validation(self, batch: Any) -> None:
         """Look at a batch of the validation under way."""
         self._census.observe_validation(batch)
+        self._resemblance.begin_validation_batch()
 
     def end_validation(self) -> None:
         """Close the validation under way."""
         self._census.close_validation(self.clock, self._transfer, self._store)
+        self._resemblance.close_validation(self.clock)
 
     def end_epoch(self) -> None:
         """Note that an epoch ended."""

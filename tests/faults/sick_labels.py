@@ -175,7 +175,7 @@ def augmented_beyond_recognition() -> Training:
     return Training(module, train, validation, {"max_epochs": 70})
 
 
-@program("LP602", family="cnn", data="photographs", part="validation")
+@program("LP111", "LP602", family="cnn", data="photographs", part="validation")
 def validation_in_other_units() -> Training:
     """Training pixels lie in −1 … 1, those of validation in 0 … 255."""
     patches, labels = data.photographs()
