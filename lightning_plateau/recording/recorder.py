@@ -106,7 +106,7 @@ class Recorder:
         self._store = self._delivery.store
         self._transfer = self._delivery.transfer
         self._census = Census(self.wants)
-        self._resemblance = Resemblance(self._delivery)
+        self._resemblance = Resemblance(module, self._delivery)
         self._replicas = Replicas()
         self._tapes: tuple[Tape, ...] = ()
         self._epoch_ends: list[int] = []
@@ -204,7 +204,7 @@ class Recorder:
             self._census.learn(draft)
             self._census.observe(self._batch, step=self.clock, sampled=True)
         if self._resemblance.unknown:
-            self._resemblance.learn(draft, self._module)
+            self._resemblance.learn(draft)
 
     def observe_gradients(
         self,
@@ -507,6 +507,7 @@ class Recorder:
             "epoch_ends": list(self._epoch_ends),
             "learning_rates": dict(self._learning_rates),
             "census": self._census.state_dict(),
+            "resemblance": self._resemblance.state_dict(),
             "agreement": [optimizer.agreement.state_dict() for optimizer in self._optimizers],
         }
 
@@ -519,8 +520,9 @@ class Recorder:
         check_version(state)
         self.clock = state["clock"]
         self.spared = state.get("spared", False)
-        if "census" in state:  # the first states had neither this nor the next
+        if "census" in state:  # the first states had none of these
             self._census.load_state_dict(state["census"])
+        self._resemblance.load_state_dict(state.get("resemblance", {}))
         for optimizer, waiting in zip(self._optimizers, state.get("agreement", ()), strict=False):
             optimizer.agreement.load_state_dict(waiting)
         self._store.load_state_dict(state["series"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,8 @@ more than a few whole ones."""
 FEWEST_SAMPLES = 8
 """Samples of either below which their means say little."""
 FIRST_VALIDATIONS = 3
-LARGEST = 1 << 20
-"""Elements of a batch that are looked at."""
+MOST_FEATURES = 1 << 16
+"""Features that are compared; of more, as many that are evenly spaced."""
 COMPARED = (signal.VALIDATION_SHIFT, signal.VALIDATION_SPREAD, signal.VALIDATION_LIKENESS)
 Wants = Callable[[Signal], bool]
 
@@ -71,16 +71,36 @@ class _Entry:
         if not (self._fits and isinstance(given, Tensor)) or seen.samples >= MOST_SAMPLES:
             return
         self._shape = self._shape or given.shape[1:]
-        features = self._shape.numel()
-        self._fits = _comparable(given) and given.shape[1:] == self._shape and features <= LARGEST
+        self._fits = _comparable(given) and given.shape[1:] == self._shape
         if not self._fits:
             return
-        rows = max(1, min(MOST_OF_A_BATCH, LARGEST // features))
+        every = -(-self._shape.numel() // MOST_FEATURES)
         with torch.no_grad():
-            values = given.detach()[:rows].flatten(1).float()
+            values = given.detach()[:MOST_OF_A_BATCH].flatten(1)[:, ::every].float()
             if self._origin is None:  # keeps the squares small where the mean is large
                 self._origin = values.mean(0)
             seen.add(values - self._origin)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the layer was given in training; nothing where that cannot be compared."""
+        seen = self.training
+        if not self._fits or self._origin is None or self._shape is None:
+            return {"fits": self._fits}
+        return {
+            "fits": True,
+            "shape": list(self._shape),
+            "samples": seen.samples,
+            "sums": [self._origin, seen.total, seen.squares],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        self._fits = state["fits"]
+        if "sums" in state:
+            where = next((p.device for p in self.layer.parameters()), None)
+            self._origin, *sums = (one.to(where) for one in state["sums"])
+            self._shape = torch.Size(state["shape"])
+            self.training = _Seen(state["samples"], *sums)
 
     def compared(self) -> Tensor | None:
         """Return the row of ``COMPARED``, on the device; None where there is nothing to compare."""
@@ -101,10 +121,15 @@ class Resemblance:
 
     Mean and variance of each feature are added up on the device, over the first training batches
     and those of sampled steps, and over the first validations. Only what is compared travels to the
-    host. After a resume it starts anew.
+    host.
+
+    Args:
+        module: The module that is trained.
+        delivery: Takes what was compared.
     """
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, module: nn.Module, delivery: Delivery) -> None:
+        self._module = module
         self._delivery = delivery
         self._entries: dict[str, _Entry] | None = None
         self._batches = self._validations = 0
@@ -115,11 +140,13 @@ class Resemblance:
         """Whether it is still to be learned where data meets the first weights."""
         return self._entries is None and self._delivery.wants(*COMPARED)
 
-    def learn(self, draft: Draft, module: nn.Module) -> None:
+    def learn(self, draft: Draft) -> None:
         """Read off a tape which layers are given data."""
         tape = Tape(draft.step, tuple(draft.operations), draft.root, draft.root_requires_grad)
-        layers = dict(module.named_modules())
-        names = {entry.operation.layer for entry in entries(tape) if entry.operation.layer}
+        self._watch_over({entry.operation.layer for entry in entries(tape)} - {""})
+
+    def _watch_over(self, names: Iterable[str]) -> None:
+        layers = dict(self._module.named_modules())
         found = {name: layers[name] for name in sorted(names) if name in layers}
         self._entries = {n: _Entry(one) for n, one in found.items() if not list(one.children())}
 
@@ -155,6 +182,21 @@ class Resemblance:
         for column, which in enumerate(COMPARED if rows else ()):
             values = torch.stack([row[column] for row in rows.values()])
             self._delivery.sample(which, step, tuple(rows), values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was seen of training, in plain types and tensors."""
+        seen = {name: one.state_dict() for name, one in (self._entries or {}).items()}
+        known = {"batches": self._batches, "validations": self._validations, "entries": seen}
+        return {} if self._entries is None else known
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``, empty where nothing was known yet."""
+        if not state:
+            return
+        self._batches, self._validations = state["batches"], state["validations"]
+        self._watch_over(state["entries"])
+        for name, one in (self._entries or {}).items():
+            one.load_state_dict(state["entries"][name])
 
     def _watch(self, of: Callable[[_Entry], _Seen]) -> None:
         for entry in (self._entries or {}).values():
