@@ -14,6 +14,9 @@ from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import BATCH_SIZE
 from lightning_plateau.core.statistics import finite
 
+_MOST = 1e12
+"""Samples that no batch has: the middle of larger numbers would overflow."""
+
 
 @dataclass(frozen=True)
 class UnsynchronizedBatchNorm(Rule):
@@ -74,7 +77,7 @@ class UnsynchronizedBatchNorm(Rule):
         sizes = finite(history[BATCH_SIZE].values)
         if tape is None or devices < 2 or not len(sizes):
             return None
-        samples = float(np.median(sizes))
+        samples = float(np.median(np.minimum(sizes, _MOST)))
         if not samples < self.least_samples <= samples * devices:
             return None
         layers = list(
