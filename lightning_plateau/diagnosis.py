@@ -9,6 +9,8 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
+import numpy as np
+
 from lightning_plateau.core.catalogue import defined_in
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
@@ -160,7 +162,9 @@ def diagnose_since(
 
 def _ask(rule: Rule, history: History) -> Finding | None:
     try:
-        return rule.check(history)
+        # Values near the largest float may overflow on the way: infinity is an answer, too.
+        with np.errstate(all="ignore"):
+            return rule.check(history)
     except Exception as error:  # noqa: BLE001 - a rule that fails becomes a finding
         return Finding(
             "LP903",

@@ -164,7 +164,7 @@ class Counting(Callback):
 def test_an_ordinary_drain_asks_the_other_ranks_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_plateau.callback.Cadence.due", lambda *_, **__: False)
+    monkeypatch.setattr("lightning_plateau.watch.Cadence.due", lambda *_, **__: False)
     ends = ranks(Digits(), tmp_path, Counting(tmp_path), policy="observe")
     assert ends[0][:2] == ends[1][:2]
     sent = torch.load(tmp_path / "sent0.pt")

@@ -202,7 +202,9 @@ class Resemblance:
         for entry in (self._entries or {}).values():
 
             def note(_: nn.Module, given: tuple[Any, ...], entry: _Entry = entry) -> None:
-                entry.observe(of(entry), given[0] if given else None)
+                # What is added up here is not the network's: no tape may show it.
+                with torch._C.DisableTorchFunction():
+                    entry.observe(of(entry), given[0] if given else None)
 
             self._hooks.append(entry.layer.register_forward_pre_hook(note))
 

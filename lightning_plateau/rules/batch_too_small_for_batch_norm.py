@@ -7,8 +7,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Remark, Rule
@@ -107,7 +105,7 @@ class BatchTooSmallForBatchNorm(Rule):
         """Return the fault where the last batch of each epoch holds one sample of one value."""
         size, batches = history.profile.dataset_size, history.profile.batches_per_epoch
         sizes = finite(history[BATCH_SIZE].values)
-        batch = float(np.median(sizes)) if len(sizes) else 0.0
+        batch = float(row_medians([sizes])[0]) if len(sizes) else 0.0
         flat = [layer for layer, values in usual.items() if values == batch]
         if not size or not batches or batch < 2 or history.profile.world_size > 1 or not flat:
             return None
@@ -134,7 +132,7 @@ class BatchTooSmallForBatchNorm(Rule):
 
 def _samples(history: History, values: float) -> float:
     sizes = finite(history[BATCH_SIZE].values)
-    return min(values, float(np.median(sizes))) if len(sizes) else values
+    return min(values, float(row_medians([sizes])[0])) if len(sizes) else values
 
 
 def _modes(history: History) -> dict[str, list[bool]]:

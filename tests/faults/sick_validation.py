@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.faults import data
-from tests.faults.learner import Learner, adam, sgd
+from tests.faults.learner import Learner, accuracy, adam, explained, sgd
 from tests.faults.networks import convolutions, perceptron
 from tests.faults.program import Training, program
 
@@ -105,7 +105,8 @@ def noise_and_shifts_for_training_alone() -> Training:
 
     images, labels = data.digits()
     module = Net(convolutions(1, 10, 8), optimizer=adam())
-    return Training(module, *data.loaders(images / 16, labels), {"max_epochs": 8})
+    train, held = data.loaders(images / 16, labels)
+    return Training(module, train, held, {"max_epochs": 8}, lambda: accuracy(module, held) > 0.7)
 
 
 @program()
@@ -116,7 +117,8 @@ def a_validation_sorted_by_class() -> Training:
     net = nn.Sequential(nn.Dropout(0.5), perceptron(64, 10, 64, 2))
     train = DataLoader(TensorDataset(x[:1400], labels[:1400]), 32, shuffle=True)
     module = Learner(net, optimizer=adam(3e-3))
-    return Training(module, train, _sorted(x[1400:], labels[1400:]), {"max_epochs": 15})
+    held = _sorted(x[1400:], labels[1400:])
+    return Training(module, train, held, {"max_epochs": 15}, lambda: accuracy(module, held) > 0.8)
 
 
 @program(data="wine", part="validation")
@@ -127,9 +129,8 @@ def a_validation_of_a_dozen_wines() -> Training:
     x, y = data.standardized(x)[order], y[order]
     train = DataLoader(TensorDataset(x[:-12], y[:-12]), 16, shuffle=True)
     module = Learner(perceptron(13, 3), optimizer=adam())
-    return Training(
-        module, train, DataLoader(TensorDataset(x[-12:], y[-12:]), 4), {"max_epochs": 8}
-    )
+    held: DataLoader[Any] = DataLoader(TensorDataset(x[-12:], y[-12:]), 4)
+    return Training(module, train, held, {"max_epochs": 8}, lambda: accuracy(module, held) > 0.8)
 
 
 @program(family="autoencoder", part="validation")
@@ -143,4 +144,5 @@ def a_denoiser_of_clean_validation_images() -> Training:
 
     pixels = data.digits()[0].flatten(1) / 16
     module = Net(perceptron(64, 64, 128, 2), F.mse_loss, adam(3e-3))
-    return Training(module, *data.loaders(pixels, pixels), {"max_epochs": 12})
+    train, held = data.loaders(pixels, pixels)
+    return Training(module, train, held, {"max_epochs": 12}, lambda: explained(module, held) > 0.5)
