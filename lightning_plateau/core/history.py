@@ -215,7 +215,7 @@ class History(Derivable):
         )
 
     def without(self, steps: Collection[int]) -> History:
-        """Return the history as if ``steps`` had never been made, without their rows and tapes."""
+        """Return the history as if ``steps`` had never been made: their rows are left out."""
         if not steps:
             return self
         left_out = np.fromiter(steps, dtype=np.int64)
@@ -225,7 +225,6 @@ class History(Derivable):
                 tag: series.where(~np.isin(series.steps, left_out))
                 for tag, series in self.series.items()
             },
-            tapes=tuple(tape for tape in self.tapes if tape.step not in set(steps)),
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:

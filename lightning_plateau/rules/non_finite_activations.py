@@ -141,11 +141,16 @@ class NonFiniteActivations(Rule):
 
 
 def _from_batch(history: History, tape: Tape, made: Operation) -> bool:
-    """Whether the operation was given a tensor of the batch that is not finite itself."""
-    counts = history[DATA_NON_FINITE].since(tape.step).until(tape.step + 1)
+    """Whether the operation was given a tensor of the batch that is not finite itself.
+
+    Or may have been: the step was skipped, and nothing is known of its data any more.
+    """
+    known = history[DATA_NON_FINITE]
+    counts = known.since(tape.step).until(tape.step + 1)
     leaves = [tape.from_batch(operand) for operand in made.operands]
     names = {leaf.name for leaf in leaves if leaf is not None}
-    return any((counts.column(name).values > 0).any() for name in names)
+    unknown = bool(names) and len(known) > 0 and not len(counts)
+    return unknown or any((counts.column(name).values > 0).any() for name in names)
 
 
 def _born_broken(history: History, tape: Tape, made: Operation) -> str | None:

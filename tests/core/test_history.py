@@ -220,11 +220,3 @@ def test_a_newer_format_asks_for_an_upgrade(
         path = history(loss=[1.0]).save(tmp_path / "newer.npz")
     with pytest.raises(ValueError, match="upgrade"):
         History.load(path)
-
-
-def test_steps_that_were_never_made_leave_no_tape() -> None:
-    """A tape of NaN whose row says nothing of its input would accuse the network."""
-    run = history(loss=[1.0] * 6, tapes=[Tape(0, (), root=0), Tape(5, (), root=0)])
-    left = run.without([0, 2])
-    assert [tape.step for tape in left.tapes] == [5]
-    assert left[LOSS].steps.tolist() == [1, 3, 4, 5]
