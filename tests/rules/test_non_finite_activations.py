@@ -70,6 +70,10 @@ def test_values_from_the_batch_are_not_made_here() -> None:
     x[0, 0] = NAN
     dirty = run(lambda net, x, y: net(x).mean(), x, {DATA_NON_FINITE: {"0": [1.0], "1": [0.0]}})
     assert RULE.check(dirty) is None
+    elsewhere = dirty.without([0])  # the step was skipped: what it was given is not known
+    known = history({DATA_NON_FINITE: {"0": [0.0] * 3}})[DATA_NON_FINITE].since(1)
+    series = {**elsewhere.series, DATA_NON_FINITE.tag: known}
+    assert RULE.check(replace(elsewhere, series=series)) is None
 
 
 def test_a_parameter_that_was_never_initialized() -> None:
