@@ -151,6 +151,16 @@ def value_noise(values: Floats) -> float:
     return float(np.nan_to_num(noise(values)))
 
 
+def noise_about_a_bend(values: Floats) -> float:
+    """Return the same of a short series whose trend is bent: second differences are free of it.
+
+    Example:
+        >>> noise_about_a_bend(np.array([1.0, 0.5, 0.25, 0.125])) < 0.1
+        True
+    """
+    return value_noise(np.diff(values)) / 3**0.5
+
+
 def about_zero(series: Series | Floats) -> bool:
     """Whether a series takes both signs, and lies no farther from zero than its noise reaches.
 

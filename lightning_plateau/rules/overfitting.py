@@ -10,10 +10,10 @@ import numpy as np
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.generalization import Generalization, generalization
-from lightning_plateau.core.history import Floats, History
+from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
-from lightning_plateau.core.trend import value_noise
+from lightning_plateau.core.trend import noise_about_a_bend
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,7 @@ class Overfitting(Rule):
         limit = max(
             self.least_rise * abs(low),
             self.least_share_of_start * start,
-            self.least_errors * _noise(beside.validation),
+            self.least_errors * noise_about_a_bend(beside.validation),
         )
         # The best of many noisy values lies below their level: all recent ones must be above it.
         return float(np.median(recent)) - low if recent.min() > low + limit else 0.0
-
-
-def _noise(validation: Floats) -> float:
-    """Return the noise of a validation loss; second differences are free of a bent trend."""
-    return value_noise(np.diff(validation)) / 3**0.5

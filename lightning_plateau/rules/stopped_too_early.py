@@ -15,7 +15,7 @@ from lightning_plateau.core.learning_rates import share_of_peak
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS, VALIDATION_LOSS
-from lightning_plateau.core.trend import value_noise
+from lightning_plateau.core.trend import noise_about_a_bend
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _validation_falls(history: History, least_fall: float) -> bool | None:
     third = max(1, len(recent) // 3)
     now = float(np.median(recent[-third:]))
     fall = float(np.median(recent[:third])) - now
-    noise = value_noise(np.diff(recent)) / 3**0.5 if len(recent) > 3 else 0.0
+    noise = noise_about_a_bend(recent) if len(recent) > 3 else 0.0
     least = max(least_fall * abs(now), 2.0 * noise / third**0.5)
     return fall > least and float(values[-1]) <= 1.01 * float(recent.min())
 
