@@ -64,11 +64,13 @@ class HeatMap:
     def labelled(self) -> tuple[tuple[str, float], ...]:
         """The rows that have their name beside them, and how far down each lies, 0 … 1.
 
-        All of a few; of many the first and the last.
+        All of a few; of many the first and the last. What all names have in common is left out:
+        there is little room, and it is what differs that tells rows apart.
         """
         count = len(self.layers)
         chosen = range(count) if count <= MOST_LABELS else (0, count - 1)
-        return tuple((self.layers[row], (row + 0.5) / count) for row in chosen)
+        names = _apart(self.layers)
+        return tuple((names[row], (row + 0.5) / count) for row in chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +181,30 @@ def _medians(values: Matrix) -> Floats:
     with np.errstate(all="ignore"):
         medians[known] = np.nanmedian(values[:, known], axis=0)
     return medians
+
+
+def _apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return dotted names without the parts with which all of them begin and end.
+
+    Example:
+        >>> _apart(("net.0.weight", "net.2.weight"))
+        ('0', '2')
+        >>> _apart(("net.1 (relu)", "net.3 (relu)")), _apart(("net.1 (relu)", "net.3 (tanh)"))
+        (('1', '3'), ('1 (relu)', '3 (tanh)'))
+    """
+    if len({name.partition(" ")[2] for name in names}) == 1 < len(names):
+        names = tuple(name.partition(" ")[0] for name in names)
+    split = [name.split(".") for name in names]
+    spare = min((len(parts) for parts in split), default=1) - 1 if len(names) > 1 else 0
+    first = _shared(split, spare)
+    last = _shared([parts[::-1] for parts in split], spare - first)
+    return tuple(".".join(parts[first : len(parts) - last]) for parts in split)
+
+
+def _shared(split: list[list[str]], most: int) -> int:
+    """Return with how many parts, at most ``most``, all lists begin."""
+    together = [len(set(parts)) == 1 for parts in zip(*split, strict=False)][: max(0, most)]
+    return together.index(False) if False in together else len(together)
 
 
 def _spread(names: tuple[str, ...]) -> tuple[str, ...]:

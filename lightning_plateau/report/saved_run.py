@@ -25,6 +25,7 @@ from lightning_plateau.report.logged_run import (
 HISTORY_FILE = "history.npz"
 JOURNAL_FILE = "journal.jsonl"
 SKIPPING = "skip-step"
+MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,19 @@ def _history_file(path: Path) -> Path:
         )
     raise FileNotFoundError(
         f"expected {HISTORY_FILE} in {path}, or {METRICS_FILE} or {EVENT_FILES} of a logger, but "
-        "they are not there. PlateauCallback writes its history when a fit ends, into the folder "
-        "plateau/ below the log folder"
+        f"they are not there. {_below(path)}"
     )
+
+
+def _below(path: Path) -> str:
+    """Return what to pass in place of a folder that is no run."""
+    wanted = (HISTORY_FILE, METRICS_FILE, EVENT_FILES)
+    places = (f"{depth}{name}" for depth in ("*/", "*/*/") for name in wanted)
+    runs = sorted({found.parent for place in places for found in path.glob(place)})
+    if not runs:
+        return (
+            "PlateauCallback writes its history when a fit ends, into the folder plateau/ below "
+            "the log folder"
+        )
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    return f"Pass a run below it: {', '.join(map(str, runs[:MOST_NAMED]))}{more}"

@@ -131,19 +131,21 @@ class FlatLoss(Rule):
         now = float(np.median(values[-quarter:]))
         return before - now > self.least_fall * max(abs(before), abs(now))
 
-    def _moved(self, gone: Progress) -> str:
+    def _moved(self, history: History, gone: Progress) -> str:
         """Return how the loss came to where it stays, in words that do not gainsay that."""
         if gone.fall > self.least_fall:
             return f"it came down to that from {gone.start:.4g}"
+        judged = history[LOSS].since(since_warm_up(history)).steps
+        steps = int(judged[-1] - judged[0]) + 1  # a logger may have kept one loss of many
         if abs(gone.fall) < 0.0005:
-            return f"in {gone.rows} steps it hardly moved"
+            return f"in {steps} steps it hardly moved"
         way = "rose" if gone.fall < 0 else "fell"
-        return f"in {gone.rows} steps it {way} by {100 * abs(gone.fall):.1f} % only"
+        return f"in {steps} steps it {way} by {100 * abs(gone.fall):.1f} % only"
 
     def _report(
         self, history: History, gone: Progress, guess: Guess | None, level: float
     ) -> Finding:
-        moved = self._moved(gone)
+        moved = self._moved(history, gone)
         at_chance = guess is not None and level >= self.at_chance * guess.loss
         if guess is not None:
             moved = f"guessing gives {guess.loss:.4g}; {moved}"

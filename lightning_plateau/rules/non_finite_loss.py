@@ -71,7 +71,8 @@ class NonFiniteLoss(Rule):
             f"the loss is {'NaN' if math.isnan(value) else 'infinite'} at step {broke.loss}: "
             f"{many} of {len(losses)} losses {'is' if many == 1 else 'are'} not finite",
             evidence=(Evidence(LOSS.tag, value, where=f"step {broke.loss}"),),
-            fix="look at the batch and at the operation that the findings above name",
+            fix="look at the batch of that step, and for log, sqrt, exp or a division in the "
+            "network and the loss; where the operation is known, a finding of its own names it",
             step=broke.loss,
         )
         if broke.origin == "loss":

@@ -89,6 +89,27 @@ def test_the_same_remedy_again_and_again_is_one_treatment():
     assert treatment.intervention.after == {"skipped": 3}
 
 
+def test_two_remedies_that_take_turns_are_two_treatments():
+    skip = Intervention(0, 40, "skip-step", "LP102", {"skipped": 0}, {"skipped": 1})
+    made = [
+        replace(
+            skip, number=turn, step=40 + turn, remedy=("skip-step", "quarantine-batch")[turn % 2]
+        )
+        for turn in range(6)
+    ]
+    treated = assess((), journal(*made)).treatments
+    assert [(t.intervention.remedy, t.times, t.end) for t in treated] == [
+        ("skip-step", 3, 44),
+        ("quarantine-batch", 3, 45),
+    ]
+
+
+def test_another_remedy_in_between_ends_a_treatment():
+    skip = Intervention(0, 40, "skip-step", "LP102", {"skipped": 0}, {"skipped": 1})
+    made = [skip, replace(DECAY, number=1, step=50), replace(skip, number=2, step=60)]
+    assert [t.times for t in assess((), journal(*made)).treatments] == [1, 1, 1]
+
+
 def test_a_fault_is_dated_by_its_first_sight():
     (found,) = assess((replace(TOO_HIGH, step=400),), journal(TOO_HIGH)).causes
     assert found.finding.step == 50

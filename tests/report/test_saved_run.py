@@ -43,3 +43,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     stranger.write_bytes(b"not ours")
     with pytest.raises(ValueError, match="expected a history written by lightning_plateau"):
         read_run(stranger)
+
+
+def test_a_folder_of_several_runs_names_them(tmp_path):
+    for version in range(6):
+        folder = tmp_path / "lightning_logs" / f"version_{version}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text("step,train_loss\n0,1.0\n")
+    for place in (tmp_path, tmp_path / "lightning_logs"):
+        with pytest.raises(FileNotFoundError, match=r"version_0, .*version_3 and 2 more"):
+            read_run(place)
