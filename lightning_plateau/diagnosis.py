@@ -150,13 +150,16 @@ def diagnose_since(
         step: Optimizer step of the last treatment; 0 for none.
         rules: The rules to ask; by default all.
     """
-    whole = diagnose(history, rules)
-    untold = history.finished and history.step - step < FEW
-    if step == 0 or not whole or untold:
-        return whole
-    codes = {finding.code for finding in whole}
     asked = all_rules() if rules is None else rules
-    still = [f for f in diagnose(history.since(step), rules) if f.code in codes]
+    untold = history.finished and history.step - step < FEW
+    if step == 0 or untold:
+        return diagnose(history, asked)
+    # The history since is the shorter one: where nothing shows in it, the whole need not be asked.
+    recent = diagnose(history.since(step), asked)
+    if not recent:
+        return ()
+    codes = {finding.code for finding in diagnose(history, asked)}
+    still = [finding for finding in recent if finding.code in codes]
     return rank(still, {rule.code for rule in asked if rule.symptom})
 
 

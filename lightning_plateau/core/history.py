@@ -87,6 +87,8 @@ class Series(Derivable):
     def finite(self) -> Series:
         """The rows in which every value is finite."""
         good = np.isfinite(self.values)
+        if good.all():
+            return self
         return self._rows(good.all(axis=1) if good.ndim == 2 else good)
 
     def since(self, step: int) -> Series:
@@ -117,7 +119,7 @@ class Series(Derivable):
         signal = _without_axis(self)
         if place is None:
             return Series(signal, self.steps[:0], np.empty(0))
-        return Series(signal, self.steps, self.values[:, place])
+        return self._part(signal, self.steps, self.values[:, place], ())
 
     @property
     @derived
@@ -126,7 +128,19 @@ class Series(Derivable):
         return {label: place for place, label in reversed([*enumerate(self.labels)])}
 
     def _rows(self, rows: Any) -> Series:
-        return Series(self.signal, self.steps[rows], self.values[rows], self.labels)
+        return self._part(self.signal, self.steps[rows], self.values[rows], self.labels)
+
+    @staticmethod
+    def _part(signal: Signal, steps: Steps, values: Floats, labels: tuple[str, ...]) -> Series:
+        """Return a part of a series; types and shapes were checked when the whole was made."""
+        part = object.__new__(Series)
+        for array in (steps, values):
+            array.flags.writeable = False
+        object.__setattr__(part, "signal", signal)
+        object.__setattr__(part, "steps", steps)
+        object.__setattr__(part, "values", values)
+        object.__setattr__(part, "labels", labels)
+        return part
 
 
 @derived

@@ -118,8 +118,11 @@ class SymmetricInitialization(Rule):
     def _moves_as_one(self, history: History, name: str) -> bool:
         """Whether the units of a weight are the same although it has been moved."""
         apart = history[UNIT_DIFFERENCES].column(name).values
+        # Most layers end here, without a look at their updates; NaN is no small difference either.
+        if not len(apart) or not apart[-1] <= self.most_difference:
+            return False
         moved = np.nan_to_num(history[UPDATE_RATIOS].column(name).values, nan=0.0, posinf=1.0)
-        if not len(apart) or not len(moved) or not np.isfinite(apart[-1]):
+        if not len(moved) or not np.isfinite(apart[-1]):
             return False
         limit = min(self.most_difference, self.share_of_movement * float(moved.max()))
         return bool(moved.max() > 0.0 and apart[-1] <= limit)

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_plateau.framework import LightningModule
 
 CLASSES = 10
+SHARES = 2.0
+"""Sum of the shares of all residual layers: an optimizer moves all at once, and more explodes."""
 DISTINCT = 64
 """Batches that are cut out beforehand; a run goes through them again and again."""
 
@@ -95,22 +97,29 @@ def transformer() -> nn.Module:
 
 
 class Residual(nn.Module):
-    """A small layer beside its input: a chain of hundreds of them still learns."""
+    """A small layer beside its input: a chain of hundreds of them still learns.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: Features.
+        share: What part of the layer's output is added; the more layers, the less of each.
+    """
+
+    def __init__(self, width: int, share: float) -> None:
         super().__init__()
         self.linear = nn.Linear(width, width)
+        self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input and a tenth of what the layer makes of it."""
-        return torch.add(x, torch.relu(self.linear(x)), alpha=0.1)
+        """Return the input and a share of what the layer makes of it."""
+        return torch.add(x, torch.relu(self.linear(x)), alpha=self.share)
 
 
 def tensors(count: int) -> Callable[[], nn.Module]:
     """Return a maker of a network of about ``count`` small parameter tensors."""
 
     def make() -> nn.Module:
-        layers = [Residual(32) for _ in range(count // 2 - 1)]
+        depth = count // 2 - 1
+        layers = [Residual(32, SHARES / depth) for _ in range(depth)]
         return nn.Sequential(*layers, nn.Linear(32, CLASSES))
 
     return make
