@@ -188,10 +188,11 @@ class Watch:
             self._window_open = False
             treatment.step = recorder.clock
             treatment.note_batch(batch)
-            if recorder.due or self.inquiry.has_news:
+            last = treatment.makes_the_last_step
+            if recorder.due or self.inquiry.has_news or last:
                 closely = True
                 with treatment.given(batch):
-                    self.look()
+                    self.look(at_once=last)
         self._economy.end_step(closely=closely)
         self.waiting.batch_ends()
 

@@ -109,21 +109,26 @@ def rise(history: History) -> Rise:
     )
 
 
-def rise_since(history: History, step: int) -> float:
+def rise_since(history: History, step: int, rows: int = LATEST) -> float:
     """Return by how much the loss has risen since ``step``, negative where it fell.
 
     NaN where it is not finite now, or nothing is known.
+
+    Args:
+        history: What was recorded.
+        step: Optimizer step.
+        rows: Losses that tell where the loss is now.
 
     Example:
         >>> from lightning_plateau.testing import history
         >>> rise_since(history(loss=[1.0] * 50 + [3.0] * 50), 50)
         2.0
     """
-    now, before = history[LOSS].values[-LATEST:], history[LOSS].until(max(1, step))
+    now, before = history[LOSS].values[-rows:], history[LOSS].until(max(1, step))
     if not (len(now) and len(before)):
         return math.nan
     # A loss that was on its way up already had not been as low as its level says.
-    then = max(float(np.median(before.tail(rows).values)) for rows in (LATEST, LAST))
+    then = max(float(np.median(before.tail(few).values)) for few in (LATEST, LAST))
     return float(np.median(now)) - then
 
 

@@ -180,7 +180,7 @@ def suitable_rate(
             if p.requires_grad and p.dim() >= 2 and p.numel()
         ]
         sound = [size for size in sizes if 0.0 < size < math.inf]
-        few = math.sqrt(max(1.0, FEW_STEPS / max(steps_left or FEW_STEPS, 1)))
+        few = max(1.0, FEW_STEPS / max(steps_left or FEW_STEPS, 1))
         longer = min(MOST_LONGER, few)
         rate = longer * ORDINARY * float(np.median(sound)) * NORMALIZING[kind] if sound else 1e-3
     else:

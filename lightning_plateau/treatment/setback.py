@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_plateau.core.rise import chance_rise, rise_since
+from lightning_plateau.core.rise import LATEST, chance_rise, rise_since
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.experiments.experiment import Bench, Experiment, Row, conduct
 from lightning_plateau.experiments.sandbox import seed
@@ -94,7 +94,7 @@ class Setback:
         )
 
 
-def setback(run: Run, earlier: Snapshot | None) -> Setback | None:
+def setback(run: Run, earlier: Snapshot | None, rows: int = LATEST) -> Setback | None:
     """Return what became of a run since ``earlier``; None where the loss has not risen for good.
 
     The run is left bit for bit as it is. None too where nothing can be measured.
@@ -102,12 +102,13 @@ def setback(run: Run, earlier: Snapshot | None) -> Setback | None:
     Args:
         run: The run, with the batch under way; on several ranks all of them ask at the same step.
         earlier: The state of a time when the run was well.
+        rows: Losses that tell where the loss is now.
     """
     if earlier is None or run.batch is None or any(a.sharded or a.deepspeed for a in run.adapters):
         return None
-    rise = rise_since(run.history, earlier.step)
+    rise = rise_since(run.history, earlier.step, rows)
     # Weights that nothing was learned with tell nothing, nor does a rise that chance explains.
-    if earlier.step == 0 or not rise > chance_rise(run.history, earlier.step):
+    if earlier.step == 0 or not rise > chance_rise(run.history, earlier.step, rows):
         return None
     experiment = EarlierWeights(earlier.state["module"])
     result = conduct(experiment, Bench(run.trainer, run.module, (run.batch,)))

@@ -16,9 +16,11 @@ from lightning_plateau.core.journal import Journal, Note, Record
 from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Verdict
 from lightning_plateau.core.rise import rising
 from lightning_plateau.remedies.quarantine_batch import QuarantineBatch
+from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.training.optimizers import OptimizerAdapter
 from lightning_plateau.training.run import Run
 from lightning_plateau.treatment.in_force import InForce
+from lightning_plateau.treatment.last_leap import CODE, last_leap
 from lightning_plateau.treatment.options import Options
 from lightning_plateau.treatment.order import SWITCH, first_weights_first, other_steps_first
 from lightning_plateau.treatment.policy import Policy
@@ -210,9 +212,34 @@ class Treatment:
         if history.finished:
             self._extend(findings)
             return
+        if self.makes_the_last_step:
+            self._end_well()
+            return
         self._try_next([f for f in findings if self._may_be_treated(f)])
         if self._wants_snapshots and self._is_well(findings):
             self._run.snapshots.keep(self._run)
+
+    @property
+    def makes_the_last_step(self) -> bool:
+        """Whether the training is at its planned end and, where that is a leap, may go back."""
+        may = self._wants_snapshots and RollBack.name in self._options.permitted
+        return may and self.step == self._planned_steps
+
+    def _end_well(self) -> None:
+        """Go back to the last weights that were well where a training ends in a leap."""
+        leap, remedy = last_leap(self._run), RollBack()
+        if leap is None or remedy.obstacle(self._run) is not None:
+            return
+        number, change = self._next_number, remedy.apply(self._run)
+        made = Intervention(number, self.step, remedy.name, CODE, change.before, change.after)
+        self._record(made)
+        reason = (
+            f"the training ended in a leap: on the last batch the loss is {leap.now:.4g}, and "
+            f"{leap.earlier:.4g} with the weights of step {leap.step}"
+        )
+        outcome = Outcome(number, self.step, remedy.name, CODE, Verdict.KEPT, reason)
+        self._journal.append(outcome)
+        self._announce(outcome)
 
     def _is_well(self, findings: Sequence[Finding]) -> bool:
         """Whether a snapshot is due, and the run in a state that is worth going back to."""

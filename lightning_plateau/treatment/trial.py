@@ -35,7 +35,7 @@ LEAST_STEPS = 20
 """Steps after which a run that began again and learns nothing at all is given up, at the least."""
 PATIENT = 3
 """Probations that a run which began again is given while its loss falls."""
-ENOUGH = 0.5
+ENOUGH = 0.9
 """Share by which the loss of a run that began again should fall until the end."""
 OFF_SCALE = 3.0
 """How many times as high as that of guessing a first loss is that shows weights off scale."""
@@ -232,11 +232,15 @@ class Trial:
         return Comparison(self.terms.before, Level.of(since.tail(rows).values), drift)
 
     def is_slow(self, history: History, steps_left: int) -> bool:
-        """Whether a run that is to learn faster will not have halved its loss by the end."""
+        """Whether a run that is to learn faster will be far from done by the end, at its pace.
+
+        A loss falls by the same share in the same time, at best.
+        """
         if not (self.terms.fresh or self.terms.must_improve):
             return False
         gone = max(1, history.step - self.step)
-        return self._compare(history).fall * (1 + steps_left / gone) < ENOUGH
+        left = max(0.0, 1.0 - self._compare(history).fall)
+        return bool(left ** (1 + steps_left / gone) > 1.0 - ENOUGH)
 
     def unfinished(self, history: History) -> Outcome:
         """Return the outcome of a trial that the end of training has cut short."""

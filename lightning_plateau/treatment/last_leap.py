@@ -1,0 +1,48 @@
+"""A last leap: a training that ends in one ends with the last weights that were well.
+
+A loss that leaps and comes down again is no harm. One that leaps in the last steps has no time left
+to come down, and what the training hands over is the worst it had in a long while. Nothing can be
+tried then, and nothing needs to be: the batch under way tells which weights are better.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lightning_plateau.core.history import History
+from lightning_plateau.core.rise import LAST, LATEST, chance_rise, rise_since
+from lightning_plateau.core.signal import LOSS
+from lightning_plateau.training.run import Run
+from lightning_plateau.treatment.setback import Setback, setback
+
+HEIGHT = 1.0
+"""By how many times its level the loss must have risen."""
+OF_THE_FALL = 0.05
+"""Share of all that the loss had come down by that it must rise again."""
+CODE = "LP404"
+"""Code of a loss that leaps."""
+
+
+def last_leap(run: Run) -> Setback | None:
+    """Return the leap that a run ends in; None where it does not end in one.
+
+    Args:
+        run: The run at its last step, with the batch under way; on several ranks all of them ask.
+    """
+    earlier = run.snapshots.latest(before=run.step)
+    if earlier is None or len(run.adapters) != 1 or not _leapt(run.history, earlier.step):
+        return None
+    found = setback(run, earlier, rows=LAST)
+    return None if found is None or found.elsewhere else found
+
+
+def _leapt(history: History, step: int) -> bool:
+    """Whether the last few losses lie far above those of ``step``."""
+    losses = history[LOSS]
+    then = losses.until(max(1, step)).tail(LATEST).values
+    if not (np.isfinite(then).any() and np.isfinite(losses.values[-LAST:]).all()):
+        return False
+    level = float(np.nanmedian(then))
+    fall = float(losses.finite.values[0]) - level
+    least = max(HEIGHT * abs(level), OF_THE_FALL * fall, chance_rise(history, step, rows=LAST))
+    return rise_since(history, step, rows=LAST) > least
