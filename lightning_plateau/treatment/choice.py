@@ -10,6 +10,10 @@ from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Safety,
 from lightning_plateau.treatment.policy import Catalogue, Policy
 
 STOP = "stop-training"
+SHORTENS = "decay-learning-rate"
+"""What shortens steps that were too long."""
+CALM = 0.02
+"""Share of its size by which a loss may have risen that stands still."""
 MOST_RETURNS = 3
 """How often a fault may come back after a remedy was kept, before the training is stopped."""
 
@@ -207,12 +211,21 @@ def _candidates(finding: Finding, situation: _Situation) -> tuple[str, ...]:
 def _broken(outcome: Outcome) -> bool:
     """Whether the remedy may only have been too weak.
 
-    So it is where the loss was not finite at the end, and where the run had begun again.
+    So it is where the loss was not finite at the end, and where the run had begun again. Steps
+    that are short enough for the loss to stand still only become too short by more of it.
     """
     if outcome.before.get("begun_again"):
-        return True
+        return outcome.remedy != SHORTENS or not _calm(outcome)
     finite = outcome.after.get("finite", 1.0)
     return isinstance(finite, float) and finite < 0.5
+
+
+def _calm(outcome: Outcome) -> bool:
+    """Whether the loss was no higher at the end of a trial than before."""
+    before, after = outcome.before.get("loss"), outcome.after.get("loss")
+    if not (isinstance(before, float) and isinstance(after, float)):
+        return False
+    return after <= before + CALM * abs(before)
 
 
 def _is_safe(name: str, catalogue: Catalogue) -> bool:

@@ -15,6 +15,8 @@ from lightning_plateau.core.statistics import noise
 
 MATERIAL = 0.01
 """A change of the loss below this share of its size is no change."""
+ENOUGH = 0.9
+"""Share by which the loss of a run that is to learn faster should fall until the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Comparison:
         change = f"the loss went from {self.before.loss:.4g} to {self.after.loss:.4g}"
         if self.better:
             return Verdict.KEPT, f"{change}: faster than before"
+        if self.before.is_finite and self.after.is_finite and self.fall >= ENOUGH:
+            return Verdict.KEPT, f"{change}: far enough, though it fell before"
         return Verdict.REVERTED, f"{change}: no faster than before"
 
     def verdict(self, remedy: Remedy, code: str, *, still_found: bool) -> tuple[Verdict, str]:

@@ -30,19 +30,21 @@ def last_leap(run: Run) -> Setback | None:
         run: The run at its last step, with the batch under way; on several ranks all of them ask.
     """
     earlier = run.snapshots.latest(before=run.step)
-    if earlier is None or len(run.adapters) != 1 or not _leapt(run.history, earlier.step):
+    if earlier is None or earlier.step == 0 or len(run.adapters) != 1:
+        return None
+    level, least = _levels(run.history, earlier.step)
+    if not rise_since(run.history, earlier.step, rows=LAST) > max(HEIGHT * abs(level), least):
         return None
     found = setback(run, earlier, rows=LAST)
-    return None if found is None or found.elsewhere else found
+    # The leap may be on its way down again, so its height tells nothing of the batch under way.
+    if found is None or not found.now - found.earlier > max(HEIGHT * abs(found.earlier), least):
+        return None
+    return found
 
 
-def _leapt(history: History, step: int) -> bool:
-    """Whether the last few losses lie far above those of ``step``."""
-    losses = history[LOSS]
-    then = losses.until(max(1, step)).tail(LATEST).values
-    if not (np.isfinite(then).any() and np.isfinite(losses.values[-LAST:]).all()):
-        return False
-    level = float(np.nanmedian(then))
-    fall = float(losses.finite.values[0]) - level
-    least = max(HEIGHT * abs(level), OF_THE_FALL * fall, chance_rise(history, step, rows=LAST))
-    return rise_since(history, step, rows=LAST) > least
+def _levels(history: History, step: int) -> tuple[float, float]:
+    """Return where the loss was at ``step``, and the least rise since that is of account."""
+    losses = history[LOSS].finite
+    level = float(np.median(losses.until(step).tail(LATEST).values))
+    fall = float(losses.values[0]) - level
+    return level, max(OF_THE_FALL * fall, chance_rise(history, step, rows=LAST))

@@ -342,10 +342,11 @@ class Treatment:
         The next remedy takes the place of one that has failed. What began to learn too slowly to
         come anywhere by the end is given longer or better steps on top.
         """
+        left = (self._planned_steps or 0) - self.step
         if outcome.verdict is Verdict.REVERTED:
-            if self._run.worthless or trial.terms.must_improve:
+            if self._run.worthless or (trial.terms.must_improve and trial.is_open(history, left)):
                 self._try_next(self._case, must_improve=trial.terms.must_improve)
-        elif self._planned_steps and trial.is_slow(history, self._planned_steps - self.step):
+        elif left > 0 and trial.is_slow(history, left):
             slow = [f for f in self._case if f.code == outcome.code]
             self._try_next([replace(f, remedies=FASTER) for f in slow], must_improve=True)
 

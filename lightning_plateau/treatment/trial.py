@@ -17,11 +17,13 @@ from lightning_plateau.core.signal import LOSS
 from lightning_plateau.remedies import by_name
 from lightning_plateau.training.run import Run
 from lightning_plateau.training.snapshot import Snapshot
-from lightning_plateau.treatment.comparison import MATERIAL, Comparison, Level
+from lightning_plateau.treatment.choice import SHORTENS
+from lightning_plateau.treatment.comparison import ENOUGH, MATERIAL, Comparison, Level
 from lightning_plateau.treatment.setback import setback
 from lightning_plateau.treatment.terms import (
     VALIDATIONS,
     Terms,
+    change_at_pace,
     first_loss,
     level_of_state,
     pace_before,
@@ -35,12 +37,8 @@ LEAST_STEPS = 20
 """Steps after which a run that began again and learns nothing at all is given up, at the least."""
 PATIENT = 3
 """Probations that a run which began again is given while its loss falls."""
-ENOUGH = 0.9
-"""Share by which the loss of a run that began again should fall until the end."""
 OFF_SCALE = 3.0
 """How many times as high as that of guessing a first loss is that shows weights off scale."""
-SHORTENS = "decay-learning-rate"
-"""What shortens steps that were too long."""
 
 
 class Trial:
@@ -228,8 +226,9 @@ class Trial:
             rows = VALIDATIONS
         elif len(since) < self.terms.probation_steps:
             rows = max(1, len(since) // 2) if self._is_clear(since.values) else BROKEN_ROWS
-        drift = self.terms.pace * min(len(since), self.terms.probation_steps)
-        return Comparison(self.terms.before, Level.of(since.tail(rows).values), drift)
+        before, steps = self.terms.before, min(len(since), self.terms.probation_steps)
+        drift = change_at_pace(before.loss, self.terms.pace, steps)
+        return Comparison(before, Level.of(since.tail(rows).values), drift)
 
     def is_slow(self, history: History, steps_left: int) -> bool:
         """Whether a run that is to learn faster will be far from done by the end, at its pace.
@@ -241,6 +240,14 @@ class Trial:
         gone = max(1, history.step - self.step)
         left = max(0.0, 1.0 - self._compare(history).fall)
         return bool(left ** (1 + steps_left / gone) > 1.0 - ENOUGH)
+
+    def is_open(self, history: History, steps_left: int) -> bool:
+        """Whether a run is as slow as before, though a remedy was taken back.
+
+        It may have come far by itself meanwhile. What has broken is not known to.
+        """
+        broken = not self._compare(history).after.is_finite
+        return broken or steps_left <= 0 or self.is_slow(history, steps_left)
 
     def unfinished(self, history: History) -> Outcome:
         """Return the outcome of a trial that the end of training has cut short."""
