@@ -72,25 +72,6 @@ def level_of_state(run: Run, state: Snapshot, probation_steps: int, *, fresh: bo
     return Level.of(run.history[LOSS].until(max(1, state.step)).tail(width(probation_steps)).values)
 
 
-def change_at_pace(loss: float, pace: float, steps: int) -> float:
-    """Return by how much a loss changes in some steps at a pace that it had before them.
-
-    A loss above zero falls by the same share in the same time: in a straight line it would soon be
-    below zero, and no remedy could be better than that.
-
-    Args:
-        loss: Where it was.
-        pace: Its change a step.
-        steps: Number of steps.
-
-    Example:
-        >>> change_at_pace(1.0, 0.5, 2), round(change_at_pace(1.0, -0.5, 2), 2)
-        (1.0, -0.63)
-    """
-    change = pace * steps
-    return loss * math.expm1(change / loss) if change < 0.0 < loss else change
-
-
 def pace_before(history: History, remedy: Remedy, step: int, probation_steps: int) -> float:
     """Return by how much the watched signal changes a row at its present pace, if not by chance.
 

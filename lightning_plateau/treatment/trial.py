@@ -23,7 +23,6 @@ from lightning_plateau.treatment.setback import setback
 from lightning_plateau.treatment.terms import (
     VALIDATIONS,
     Terms,
-    change_at_pace,
     first_loss,
     level_of_state,
     pace_before,
@@ -226,9 +225,8 @@ class Trial:
             rows = VALIDATIONS
         elif len(since) < self.terms.probation_steps:
             rows = max(1, len(since) // 2) if self._is_clear(since.values) else BROKEN_ROWS
-        before, steps = self.terms.before, min(len(since), self.terms.probation_steps)
-        drift = change_at_pace(before.loss, self.terms.pace, steps)
-        return Comparison(before, Level.of(since.tail(rows).values), drift)
+        drift = self.terms.pace * min(len(since), self.terms.probation_steps)
+        return Comparison(self.terms.before, Level.of(since.tail(rows).values), drift)
 
     def is_slow(self, history: History, steps_left: int) -> bool:
         """Whether a run that is to learn faster will be far from done by the end, at its pace.

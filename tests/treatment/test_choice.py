@@ -36,6 +36,14 @@ def past(*trials: tuple[str, str, Verdict | None], every: int = 100, finite: flo
     return Past(tuple(made), tuple(ended))
 
 
+def begun_again(before: float, after: float, remedy: str = "decay-learning-rate") -> Past:
+    ended = Outcome(
+        1, 200, remedy, "LP402", REVERTED, "", {"loss": before, "begun_again": True},
+        {"loss": after, "finite": 1.0},
+    )  # fmt: skip
+    return Past((Intervention(1, 100, remedy, "LP402"),), (ended,))
+
+
 def pick(
     *findings: Finding, policy: Policy = AUTO, done: Past | None = None, **more: Any
 ) -> Choice:
@@ -193,3 +201,10 @@ def test_a_dry_run_chooses_each_remedy_once() -> None:
 def test_choosing_is_pure() -> None:
     done = past(("decay-learning-rate", "LP402", KEPT))
     assert pick(DIVERGING, done=done) == pick(DIVERGING, done=done)
+
+
+def test_steps_that_are_calm_already_are_not_shortened_again() -> None:
+    shorter = pick(DIVERGING, done=begun_again(2.3, 4.0)).remedy
+    assert isinstance(shorter, DecayLearningRate)
+    assert shorter.strength < 1.0
+    assert name_of(pick(DIVERGING, done=begun_again(2.3, 2.3))) == "clip-gradients"

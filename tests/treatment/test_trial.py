@@ -315,12 +315,30 @@ def test_what_is_to_be_faster_must_be() -> None:
         assert outcome.verdict is verdict
 
 
-def test_a_run_that_began_again_is_slow_if_it_will_not_halve_its_loss() -> None:
+def test_what_has_come_far_enough_is_kept_though_it_fell_before() -> None:
+    before = np.linspace(2.0, 1.0, START) * np.linspace(1.0, 0.3, START)
+    trial = Trial.start(run_at(before), DecayLearningRate(), SICK, 1, PROBATION, must_improve=True)
+    for end, verdict in ((0.1, Verdict.REVERTED), (0.02, Verdict.KEPT)):
+        outcome = trial.judge(joined(before, np.geomspace(0.3, end, PROBATION)), [SICK])
+        assert outcome is not None
+        assert outcome.verdict is verdict
+
+
+def test_a_run_that_began_again_is_slow_if_it_will_not_lose_most_of_its_loss() -> None:
     before = noisy(2.3, START, 0, 0.001)
     trial = begun_again(before)
     after = joined(before, np.linspace(2.3, 2.1, PROBATION))
-    assert trial.is_slow(after, 2 * PROBATION)
-    assert not trial.is_slow(after, 20 * PROBATION)
+    assert trial.is_slow(after, 20 * PROBATION)
+    assert not trial.is_slow(after, 40 * PROBATION)
+    assert not trial.is_slow(joined(before, np.linspace(2.3, 0.5, PROBATION)), 2 * PROBATION)
+
+
+def test_what_has_come_far_by_itself_needs_nothing_more() -> None:
+    before = np.linspace(2.0, 1.5, START)
+    trial = Trial.start(run_at(before), DecayLearningRate(), SICK, 1, PROBATION, must_improve=True)
+    assert trial.is_open(joined(before, np.linspace(1.5, 1.4, PROBATION)), PROBATION)
+    assert trial.is_open(joined(before, np.full(PROBATION, NAN)), PROBATION)
+    assert not trial.is_open(joined(before, np.geomspace(1.5, 0.1, PROBATION)), PROBATION)
 
 
 def test_fresh_weights_that_are_kept_are_the_new_beginning() -> None:
