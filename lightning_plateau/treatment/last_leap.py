@@ -32,6 +32,8 @@ def last_leap(run: Run) -> Setback | None:
     earlier = run.snapshots.latest(before=run.step)
     if earlier is None or earlier.step == 0 or len(run.adapters) != 1:
         return None
+    if not len(run.history[LOSS].finite.until(earlier.step)):
+        return None
     level, least = _levels(run.history, earlier.step)
     if not rise_since(run.history, earlier.step, rows=LAST) > max(HEIGHT * abs(level), least):
         return None
