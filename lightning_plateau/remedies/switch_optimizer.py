@@ -170,8 +170,8 @@ def suitable_rate(
         history: What was recorded.
         module: The module that is trained.
         kind: The optimizer.
-        steps_left: Optimizer steps that are left; None where that is not known. Steps that go to
-            and fro lead as far as the square root of their number: few of them must be longer.
+        steps_left: Optimizer steps that are left; None where that is not known. The first steps of
+            a run go one way, and lead as far as their number: few of them must be longer.
     """
     if kind in NORMALIZING:
         sizes = [
