@@ -67,6 +67,7 @@ class Guess:
 
 
 @derived
+@derived
 def guessing(history: History) -> Guess | None:
     """Return the loss of the best constant guess, from the loss call; None where unknown.
 

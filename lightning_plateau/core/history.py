@@ -92,12 +92,21 @@ class Series(Derivable):
         return self._rows(good.all(axis=1) if good.ndim == 2 else good)
 
     def since(self, step: int) -> Series:
-        """Return the rows at ``step`` and later."""
-        return self._rows(slice(int(np.searchsorted(self.steps, step, side="left")), None))
+        """Return the rows at ``step`` and later: of the same rows, the same object.
+
+        Several rules ask for the loss since its warm-up, and what they derive of it is kept.
+        """
+        first = int(self.steps.searchsorted(step, side="left"))
+        if first == 0:
+            return self
+        known = _known_ends(self)
+        if first not in known:
+            known[first] = self._rows(slice(first, None))
+        return known[first]
 
     def until(self, step: int) -> Series:
         """Return the rows before ``step``."""
-        return self._rows(slice(0, int(np.searchsorted(self.steps, step, side="left"))))
+        return self._rows(slice(0, int(self.steps.searchsorted(step, side="left"))))
 
     def tail(self, rows: int) -> Series:
         """Return the last ``rows`` rows."""
@@ -146,6 +155,12 @@ class Series(Derivable):
 @derived
 def _known_columns(series: Series) -> dict[str, Series]:
     """Return where a series keeps its columns, once it was asked."""
+    return {}
+
+
+@derived
+def _known_ends(series: Series) -> dict[int, Series]:
+    """Return where a series keeps its ends, by their first row, once it was asked."""
     return {}
 
 

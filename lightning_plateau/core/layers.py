@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
@@ -19,6 +19,23 @@ def computing(tape: Tape) -> tuple[Operation, ...]:
     if tape.root is None or not 0 <= tape.root < len(tape):
         return tape.operations
     return tape.ancestors(tape.operations[tape.root])[::-1]
+
+
+def called(tape: Tape, names: Set[str]) -> tuple[Operation, ...]:
+    """Return the calls of functions of these names that the loss was computed by, in call order.
+
+    Example:
+        >>> chain = Operation(0, "linear"), Operation(1, "relu"), Operation(2, "linear")
+        >>> [call.index for call in called(Tape(0, chain), {"linear"})]
+        [0, 2]
+    """
+    calls = tape.named(names)
+    return tuple(call for call in calls if call.index in _on_the_way(tape)) if calls else ()
+
+
+@derived
+def _on_the_way(tape: Tape) -> frozenset[int]:
+    return frozenset(operation.index for operation in computing(tape))
 
 
 @derived
@@ -63,8 +80,7 @@ def weights_by_depth(history: History) -> tuple[str, ...]:
 def _weights_called(tape: Tape) -> tuple[str, ...]:
     names = (
         operand.name
-        for operation in computing(tape)
-        if operation.name in _LAYERS
+        for operation in called(tape, _LAYERS)
         for operand in operation.operands
         if operand.source == "parameter" and len(operand.shape) >= 2
     )

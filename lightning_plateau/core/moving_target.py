@@ -43,8 +43,7 @@ def target_moves(history: History) -> bool:
     if not history.tapes:
         return False
     tape = history.tapes[-1]
-    frozen = frozenset(p.name for p in history.profile.parameters if not p.trainable)
-    return any(_between_networks(tape, frozen)) or any(_drawn(tape))
+    return any(_between_networks(tape, history.profile.frozen)) or any(_drawn(tape))
 
 
 def has_bonus(history: History) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History, Series, Steps
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import called
 from lightning_plateau.core.signal import (
     NORMALIZATION_BATCH_MEAN,
     NORMALIZATION_BATCH_VARIANCE,
@@ -69,8 +69,8 @@ def batch_norm_calls(tape: Tape) -> tuple[BatchNormCall, ...]:
 
 
 def _calls(tape: Tape) -> Iterator[BatchNormCall]:
-    for operation in computing(tape):
-        if operation.name != "batch_norm" or not operation.operands:
+    for operation in called(tape, {"batch_norm"}):
+        if not operation.operands:
             continue
         given, *others = operation.operands
         weights = [operand.name for operand in others if operand.source == "parameter"]
@@ -145,7 +145,8 @@ def latest_moments(history: History) -> dict[str, Moments]:
     )
     tables = [history[signal] for signal in signals]
     steps = reduce(np.intersect1d, [table.steps for table in tables])
-    labels = [name for name in tables[1].labels if all(name in table.places for table in tables)]
+    shared = set[str].intersection(*({*table.labels} for table in tables))
+    labels = [name for name in tables[1].labels if name in shared]
     values = np.stack(
         [
             table.values[np.ix_(np.searchsorted(table.steps, steps), _places(table, labels))]
@@ -153,12 +154,12 @@ def latest_moments(history: History) -> dict[str, Moments]:
         ]
     )
     known = np.asarray(np.isfinite(values).all(axis=0))
-    found = {}
-    for column, label in enumerate(labels):
-        rows = np.flatnonzero(known[:, column])
-        if len(rows):
-            found[label] = Moments(int(steps[rows[-1]]), *values[:, rows[-1], column].tolist())
-    return found
+    if not known.size:
+        return {}
+    rows = len(known) - 1 - known[::-1].argmax(axis=0)
+    latest = values[:, rows, np.arange(len(labels))].T.tolist()
+    at = zip(labels, steps[rows].tolist(), latest, known.any(axis=0).tolist(), strict=True)
+    return {label: Moments(step, *moments) for label, step, moments, seen in at if seen}
 
 
 def _places(series: Series, labels: Sequence[str]) -> Steps:

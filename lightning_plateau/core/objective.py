@@ -105,9 +105,11 @@ def comparisons(tape: Tape) -> tuple[Comparison, ...]:
 def parametric_operations(tape: Tape) -> frozenset[int]:
     """Return the indices of the operations whose output was computed with parameters."""
     parametric: set[int] = set()
-    for operation in tape:
-        if any(is_parametric(operand, parametric) for operand in operation.operands):
-            parametric.add(operation.index)
+    for operation in tape.operations:
+        for operand in operation.operands:
+            if is_parametric(operand, parametric):
+                parametric.add(operation.index)
+                break
     return frozenset(parametric)
 
 

@@ -10,7 +10,6 @@ from lightning_plateau.core.objective import parametric_operations
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
     RECURRENCES,
-    Operand,
     Operation,
     Tape,
 )
@@ -61,9 +60,9 @@ def penalty(tape: Tape) -> Penalty | None:
     """
     if tape.root is None or not 0 <= tape.root < len(tape):
         return None
-    parametric = parametric_operations(tape)
-    fed = _fed(tape, parametric)
     summands = terms(tape, tape.root)
+    parametric = parametric_operations(tape)
+    fed = {index for index in summands if _is_fed(tape, index, parametric)}
     found = {index: size for index, size in summands.items() if index in parametric - fed}
     size = sum(abs(one) for one in found.values())
     beside = tuple(index for index in summands if index in fed)
@@ -74,24 +73,24 @@ def penalty(tape: Tape) -> Penalty | None:
     return Penalty(tape.operations[largest], size, rest, beside)
 
 
-def _fed(tape: Tape, parametric: frozenset[int]) -> frozenset[int]:
-    """Return the operations that data went into, or something unknown that may have been data.
+def _is_fed(tape: Tape, index: int, parametric: frozenset[int]) -> bool:
+    """Whether data went into an operation, or something unknown that may have been data.
 
     What the program makes itself (points at which an equation must hold) is data once a layer
     takes it; a zero to which norms are added is none.
     """
-    fed: set[int] = set()
-    for operation in tape:
-        answers = operation.name in _LAYERS and any(
-            o.source == "operation" and o.index not in parametric for o in operation.operands
-        )
-        if answers or any(_is_fed(operand, fed) for operand in operation.operands):
-            fed.add(operation.index)
-    return frozenset(fed)
+    before = tape.ancestors(tape.operations[index])
+    return any(_takes_data(operation, parametric) for operation in before)
 
 
-def _is_fed(operand: Operand, fed: set[int]) -> bool:
-    return operand.index in fed if operand.source == "operation" else operand.source != "parameter"
+def _takes_data(operation: Operation, parametric: frozenset[int]) -> bool:
+    answers = operation.name in _LAYERS
+    return any(
+        answers and operand.index not in parametric
+        if operand.source == "operation"
+        else operand.source != "parameter"
+        for operand in operation.operands
+    )
 
 
 def terms(tape: Tape, root: int) -> dict[int, float]:
@@ -99,6 +98,8 @@ def terms(tape: Tape, root: int) -> dict[int, float]:
     summands: dict[int, float] = {}
     factors = {root: 1.0}
     for index in range(root, -1, -1):
+        if not factors:
+            break
         factor = factors.pop(index, None)
         if factor is None:
             continue

@@ -172,6 +172,24 @@ class Profile(Derivable):
         """Number of trainable elements."""
         return sum(parameter.size for parameter in self.parameters if parameter.trainable)
 
+    @property
+    @derived
+    def trainable(self) -> frozenset[str]:
+        """Names of the trainable parameters."""
+        return frozenset(fact.name for fact in self.parameters if fact.trainable)
+
+    @property
+    @derived
+    def frozen(self) -> frozenset[str]:
+        """Names of the parameters that are not trainable."""
+        return frozenset(fact.name for fact in self.parameters if not fact.trainable)
+
+    @property
+    @derived
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the parameters by name."""
+        return {fact.name: fact.shape for fact in self.parameters}
+
     def module(self, name: str) -> ModuleFact | None:
         """Return the submodule of that dotted name, or None."""
         return _modules_by_name(self).get(name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 
 from lightning_plateau.core.derived import derived
-from lightning_plateau.core.objective import comparisons
+from lightning_plateau.core.objective import comparisons, is_parametric, parametric_operations
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
     RECURRENCES,
@@ -51,22 +52,21 @@ def entries(tape: Tape) -> tuple[Entry, ...]:
         >>> [(entry.leaf, entry.operation.site) for entry in entries(tape)]
         [('image', 'fc (linear)')]
     """
-    parametric: set[int] = set()
+    parametric = parametric_operations(tape)
     leaves: dict[int, frozenset[str]] = {}
     found = []
     for operation in tape:
-        weighed = [_is_parametric(operand, parametric) for operand in operation.operands]
-        origins = [_leaves_of(operand, leaves) for operand in operation.operands]
-        if operation.name in _LAYERS and any(weighed):
-            found += [
-                _entry(tape, operation, operand, origin)
-                for operand, heavy, origin in zip(operation.operands, weighed, origins, strict=True)
-                if origin and not heavy
-            ][:1]
-        if any(weighed):
-            parametric.add(operation.index)
-        else:
+        if operation.index not in parametric:
+            origins = (_leaves_of(operand, leaves) for operand in operation.operands)
             leaves[operation.index] = frozenset[str]().union(*origins)
+        elif operation.name in _LAYERS:
+            met = (
+                _entry(tape, operation, operand, origin)
+                for operand in operation.operands
+                if not is_parametric(operand, parametric)
+                and (origin := _leaves_of(operand, leaves))
+            )
+            found += islice(met, 1)
     return tuple(found)
 
 
@@ -125,12 +125,6 @@ def _entry(tape: Tape, operation: Operation, operand: Operand, leaves: frozenset
     leaf = whole_leaf(tape, operand)
     source = tape.origin(operand, SHAPE_OPERATIONS)
     return Entry(operation, operand, leaves, source, leaf.name if leaf is not None else "")
-
-
-def _is_parametric(operand: Operand, parametric: set[int]) -> bool:
-    if operand.source == "operation":
-        return operand.index in parametric
-    return operand.is_weight
 
 
 def _leaves_of(operand: Operand, leaves: dict[int, frozenset[str]]) -> frozenset[str]:

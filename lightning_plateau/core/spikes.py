@@ -56,11 +56,14 @@ def loss_spikes(series: Series, *, least_rows: int = 5, least_ratio: float = 2.0
     if len(values) <= BEFORE * BLOCK:
         return []
     medians, tops = _before(values)
+    doubled = (least_ratio - 1) * np.abs(medians)
+    if not (values > medians + doubled).any():
+        return []  # as in most runs; the rest need not be known
     start = float(np.median(values[:5]))
     low = float(np.quantile(values, 0.05))
     room = np.maximum.reduce(
         [
-            (least_ratio - 1) * np.abs(medians),
+            doubled,
             1.5 * (tops - medians),
             np.full(len(values), max(6 * value_noise(values), 0.05 * (start - low))),
         ]
@@ -93,7 +96,10 @@ def norm_spikes(series: Series, *, least_ratio: float = 10.0, z_limit: float = 6
     if len(values) <= BEFORE * BLOCK:
         return []
     medians, _ = _before(values)
-    high = (log_ema_z_scores(values, z_limit=z_limit) > z_limit) & (values > least_ratio * medians)
+    large = values > least_ratio * medians
+    if not large.any():
+        return []  # as in most runs; the scores take a while
+    high = large & (log_ema_z_scores(values, z_limit=z_limit) > z_limit)
     return [
         Spike(int(steps[a]), b - a, float(values[a:b].max()), float(medians[a]))
         for a, b in _runs(high)

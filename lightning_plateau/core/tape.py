@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from lightning_plateau.core.derived import Derivable, derived
@@ -242,6 +243,19 @@ class Tape(Derivable):
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)
 
+    @property
+    @derived
+    def names(self) -> frozenset[str]:
+        """The names of all operations."""
+        return frozenset(_by_name(self))
+
+    def named(self, names: Set[str]) -> tuple[Operation, ...]:
+        """Return the operations that bear one of ``names``, in call order."""
+        kinds = [_by_name(self)[name] for name in _by_name(self).keys() & names]
+        if len(kinds) > 1:
+            return tuple(sorted(chain.from_iterable(kinds), key=_position))
+        return tuple(kinds[0]) if kinds else ()
+
     def producer(self, operand: Operand) -> Operation | None:
         """Return the operation that made ``operand``, or None."""
         return self.operations[operand.index] if operand.source == "operation" else None
@@ -250,18 +264,19 @@ class Tape(Derivable):
         """Return ``operation`` and all that it depends on, latest first."""
         known = _known_ancestors(self)
         if operation.index not in known:
-            known[operation.index] = tuple(self._ancestors(operation.index))
+            known[operation.index] = self._ancestors(operation.index)
         return known[operation.index]
 
-    def _ancestors(self, last: int) -> Iterator[Operation]:
-        wanted = {last}
-        for index in range(last, -1, -1):
-            if index in wanted:
-                operation = self.operations[index]
-                yield operation
-                for operand in operation.operands:
-                    if operand.source == "operation":
-                        wanted.add(operand.index)
+    def _ancestors(self, last: int) -> tuple[Operation, ...]:
+        found, waiting = {last}, [last]
+        while waiting:
+            index = waiting.pop()
+            for operand in self.operations[index].operands:
+                before = operand.index
+                if operand.source == "operation" and 0 <= before < index and before not in found:
+                    found.add(before)
+                    waiting.append(before)
+        return tuple(self.operations[index] for index in sorted(found, reverse=True))
 
     def origin(
         self, operand: Operand, through: frozenset[str] = PASSING_OPERATIONS
@@ -316,6 +331,19 @@ class Tape(Derivable):
         else:
             among = self.operations
         return tuple(operation for operation in among if operation.name in LOSSES)
+
+
+@derived
+def _by_name(tape: Tape) -> Mapping[str, list[Operation]]:
+    """Return the operations of each name; most rules begin with a few names, and often end so."""
+    found: dict[str, list[Operation]] = {}
+    for operation in tape.operations:
+        found.setdefault(operation.name, []).append(operation)
+    return found
+
+
+def _position(operation: Operation) -> int:
+    return operation.index
 
 
 @derived

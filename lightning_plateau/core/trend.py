@@ -136,8 +136,20 @@ MAGNITUDE = 1e150
 
 
 def finite_values(series: Series | Floats) -> Floats:
-    """Return the finite values of a scalar series, clipped to ±1e150."""
-    values = series.values if isinstance(series, Series) else np.asarray(series, dtype=np.float64)
+    """Return the finite values of a scalar series, clipped to ±1e150, read-only."""
+    if isinstance(series, Series):
+        return _finite_values_of(series)
+    return _finite_values(np.asarray(series, dtype=np.float64))
+
+
+@derived
+def _finite_values_of(series: Series) -> Floats:
+    values = _finite_values(series.values)
+    values.flags.writeable = False
+    return values
+
+
+def _finite_values(values: Floats) -> Floats:
     return np.clip(values[np.isfinite(values)], -MAGNITUDE, MAGNITUDE)
 
 

@@ -82,7 +82,7 @@ def weight_updates(history: History) -> Updates | None:
     if not len(ratios) or not columns:
         return None
     norms = _aligned(history, columns)
-    values = ratios.values[:, [ratios.labels.index(name) for name in columns]]
+    values = ratios.values[:, [ratios.places[name] for name in columns]]
     with np.errstate(all="ignore"):
         grown = np.minimum(norms / norms[:1], 1e12) if len(norms) else np.ones_like(values)
         known = len(grown) == len(values)
@@ -111,7 +111,7 @@ def adaptive(history: History) -> bool:
 
 
 def _weights(history: History, labels: tuple[str, ...]) -> tuple[str, ...]:
-    shapes = {fact.name: fact.shape for fact in history.profile.parameters}
+    shapes = history.profile.shapes
     found = tuple(name for name in labels if len(shapes.get(name, ())) >= 2)
     return found or tuple(name for name in labels if not name.endswith("bias"))
 
@@ -119,9 +119,9 @@ def _weights(history: History, labels: tuple[str, ...]) -> tuple[str, ...]:
 def _aligned(history: History, columns: tuple[str, ...]) -> Floats:
     """Return the norms of ``columns`` at the steps of the update ratios, first row included."""
     norms, ratios = history[PARAMETER_NORMS], history[UPDATE_RATIOS]
-    if not set(columns) <= set(norms.labels) or not np.array_equal(norms.steps, ratios.steps):
+    if not norms.places.keys() >= set(columns) or not np.array_equal(norms.steps, ratios.steps):
         return np.empty((0, len(columns)))
-    return np.asarray(norms.values[:, [norms.labels.index(name) for name in columns]])
+    return np.asarray(norms.values[:, [norms.places[name] for name in columns]])
 
 
 def _medians(values: Floats) -> Floats:
@@ -131,11 +131,11 @@ def _medians(values: Floats) -> Floats:
 
 def _relative_gradients(history: History, columns: tuple[str, ...]) -> tuple[float, float]:
     gradients, norms = history[GRADIENT_NORMS], history[PARAMETER_NORMS]
-    both = [name for name in columns if name in gradients.labels and name in norms.labels]
+    both = [name for name in columns if name in gradients.places and name in norms.places]
     if not len(gradients) or not len(norms) or not both:
         return float("nan"), 1.0
-    first = np.array([gradients.values[0, gradients.labels.index(name)] for name in both])
-    size = np.array([norms.values[0, norms.labels.index(name)] for name in both])
+    first = gradients.values[0, [gradients.places[name] for name in both]]
+    size = norms.values[0, [norms.places[name] for name in both]]
     with np.errstate(all="ignore"):
         relative = finite(first / size)
     relative = relative[relative > 0]

@@ -95,8 +95,9 @@ class BatchNormInEvalMode(Rule):
         tape = history.last_tape
         if tape is None:
             return None
-        moments = latest_moments(history)
-        frozen = {call.name: call for call in _frozen(history, tape) if call.name in moments}
+        always = _frozen(history, tape)
+        moments = latest_moments(history) if always else {}
+        frozen = {call.name: call for call in always if call.name in moments}
         off = {
             name: moments[name]
             for name in frozen
@@ -136,7 +137,7 @@ def _frozen(history: History, tape: Tape) -> list[BatchNormCall]:
     """Return the calls of layers that always run as in evaluation, though something trains."""
     calls = batch_norm_calls(tape)
     trained = {call.name for call in calls if call.training}
-    still = {fact.name for fact in history.profile.parameters if not fact.trainable}
+    still = history.profile.frozen
     return [
         call
         for call in calls

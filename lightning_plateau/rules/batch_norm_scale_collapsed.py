@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_plateau.core.columns import first_known, last_known
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
@@ -81,11 +83,11 @@ class BatchNormScaleCollapsed(Rule):
         if tape is None:
             return None
         calls = {call.scale: call for call in batch_norm_calls(tape) if call.scale}
+        shares = self._shares(history)
         left = {
-            name: share
+            name: shares[name]
             for name, call in calls.items()
-            if (share := self._left(history, name)) <= self.most_left
-            and not _beside_a_way_around(tape, call)
+            if shares.get(name, math.inf) <= self.most_left and not _beside_a_way_around(tape, call)
         }
         if not left:
             return None
@@ -105,13 +107,15 @@ class BatchNormScaleCollapsed(Rule):
             where=worst,
         )
 
-    def _left(self, history: History, name: str) -> float:
-        """Return the share of γ that is left; infinity where it is unknown or began at nothing."""
-        first = history[INITIAL_NORMS].column(name).finite.values
-        now = history[PARAMETER_NORMS].column(name).finite.values
-        if not len(first) or not len(now) or not first[0] > self.least_start:
-            return math.inf
-        return float(now[-1] / first[0])
+    def _shares(self, history: History) -> Mapping[str, float]:
+        """Return the share of each parameter's norm that is left, unless it began at nothing."""
+        now = last_known(history[PARAMETER_NORMS])
+        began = first_known(history[INITIAL_NORMS])
+        return {
+            name: now[name] / first
+            for name, first in began.items()
+            if first > self.least_start and name in now
+        }
 
 
 def _beside_a_way_around(tape: Tape, call: BatchNormCall) -> bool:

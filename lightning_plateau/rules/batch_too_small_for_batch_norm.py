@@ -139,7 +139,6 @@ def _modes(history: History) -> dict[str, list[bool]]:
     """Return by layer whether each call normalizes by the batch; frozen layers do not."""
     modes: dict[str, list[bool]] = defaultdict(list)
     for tape in history.tapes:
-        for operation in tape:
-            if operation.name == "batch_norm":
-                modes[operation.layer].append(operation.attributes.get("training") is not False)
+        for operation in tape.named({"batch_norm"}):
+            modes[operation.layer].append(operation.attributes.get("training") is not False)
     return modes

@@ -70,6 +70,8 @@ class FrozenParameters(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where most of what forward uses is frozen."""
+        if not history.profile.frozen:
+            return None
         used = _used(history)
         moving = _with_gradient(history)
         frozen = [p for p in used if not p.trainable and p.name not in moving]

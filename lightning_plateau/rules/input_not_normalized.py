@@ -16,6 +16,8 @@ from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import DATA_MAXIMUM, DATA_MEAN, DATA_MINIMUM, DATA_STD
 from lightning_plateau.core.tape import NORMALIZATIONS, PASSING_OPERATIONS, Tape
 
+_PASSING = PASSING_OPERATIONS | {"add"}
+
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
@@ -151,8 +153,9 @@ def _scales(history: History) -> Iterator[_Scale]:
     tape = history.last_tape
     if tape is None:
         return
-    normalized = _normalized(tape)
-    for entry in entries(tape):
+    met = entries(tape)
+    normalized = _normalized(tape) if met else frozenset()
+    for entry in met:
         if entry.operation.index not in normalized:
             scale = _scale(history, entry)
             if scale is not None:
@@ -162,9 +165,9 @@ def _scales(history: History) -> Iterator[_Scale]:
 def _normalized(tape: Tape) -> frozenset[int]:
     """Return the operations whose output goes straight into a normalization."""
     found: set[int] = set()
-    for operation in tape:
-        if operation.name in NORMALIZATIONS and operation.operands:
-            source = tape.origin(operation.operands[0], PASSING_OPERATIONS | {"add"})
+    for operation in tape.named(NORMALIZATIONS):
+        if operation.operands:
+            source = tape.origin(operation.operands[0], _PASSING)
             found.update({source.index} if source is not None else ())
     return frozenset(found)
 

@@ -184,8 +184,7 @@ class LearningRateTooHigh(Rule):
             return 0.95 if exploded or moved.typical >= self.large_update else 0.85
         if moved.peak >= self.large_update:
             return 0.8 if exploded or moved.typical >= self.large_update else 0.55
-        swings = oscillation(history)
-        if swings.to_and_fro and moved.typical >= self.swinging_update:
+        if moved.typical >= self.swinging_update and oscillation(history).to_and_fro:
             return 0.7
         return 0.0
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing, times_used
+from lightning_plateau.core.layers import called, times_used
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.tape import PASSING_OPERATIONS, Operand, Operation, Tape
 
@@ -134,8 +134,8 @@ class MissingNonlinearity(Rule):
 
 def _layers(tape: Tape) -> Iterator[_Layer]:
     """Yield the layers with weights under gradient that the loss was computed by."""
-    for operation in computing(tape):
-        if operation.name not in _LAYERS or not operation.requires_grad:
+    for operation in called(tape, _LAYERS):
+        if not operation.requires_grad:
             continue
         weights = [o for o in operation.operands if o.source == "parameter" and len(o.shape) > 1]
         given = [o for o in operation.operands if o.source in ("operation", "batch")]

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import called
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.tape import Operation, Tape
@@ -78,8 +78,9 @@ class ModuleInEvalMode(Rule):
         if tape is None:
             return None
         calls = _calls(tape)
-        learning = _learning(history, tape)
-        off = [call for call in calls if not _trains(call) and call.index in learning]
+        idle = [call for call in calls if not _trains(call)]
+        learning = _learning(history, tape) if idle else frozenset()
+        off = [call for call in idle if call.index in learning]
         if not off:
             return None
         root = history.profile.module("")
@@ -128,7 +129,7 @@ def _calls(tape: Tape) -> list[Operation]:
     """Return the calls on the way to the loss that training and evaluation do differently."""
     return [
         call
-        for call in computing(tape)
+        for call in called(tape, _FUSED | _DROPOUTS | {"batch_norm"})
         if call.name in _FUSED
         or (call.name == "batch_norm" and call.attributes.get("training") is not None)
         or (call.name in _DROPOUTS and call.attributes.get("p") not in (None, 0, 0.0))
@@ -147,9 +148,9 @@ def _switched(history: History) -> bool:
     return any(call.name in _DROPOUTS and _trains(call) for call in _calls(first))
 
 
-def _learning(history: History, tape: Tape) -> set[int]:
+def _learning(history: History, tape: Tape) -> frozenset[int]:
     """Return the calls that follow on weights to train, or have some: no frozen part counts."""
-    trainable = {fact.name for fact in history.profile.parameters if fact.trainable}
+    trainable = history.profile.trainable
     learning: set[int] = set()
     for call in tape:
         if any(
@@ -159,7 +160,7 @@ def _learning(history: History, tape: Tape) -> set[int]:
             for operand in call.operands
         ):
             learning.add(call.index)
-    return learning
+    return frozenset(learning)
 
 
 def _in_eval(history: History, layer: str) -> bool:

@@ -10,7 +10,7 @@ from lightning_plateau.core.derived import derived
 from lightning_plateau.core.domain import largest
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import called
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, LOSS
 from lightning_plateau.core.tape import LINEAR_OPERATIONS, NORMALIZATIONS, Operation, Tape
@@ -88,13 +88,13 @@ class NearOverflow(Rule):
 @derived
 def _nearest(tape: Tape) -> tuple[float, Operation | None]:
     """Return the largest share of a type's range that an output takes up, and the operation."""
-    found = [(share, made) for made in computing(tape) for share in _shares(made)]
+    found = [(share, made) for made in called(tape, _MAKERS) for share in _shares(made)]
     return max(found, key=lambda one: one[0], default=(0.0, None))
 
 
 def _shares(operation: Operation) -> Iterator[float]:
     """Yield the largest finite output as a share of the largest number of its type."""
-    if operation.name not in _MAKERS or not operation.requires_grad:
+    if not operation.requires_grad:
         return  # what has no gradient is a mask
     if not operation.dtype.startswith(("float", "bfloat")):
         return

@@ -83,7 +83,7 @@ class NoGradient(Rule):
         idle = self._idle_optimizer(history)
         if idle is not None:
             return idle
-        frozen = {fact.name for fact in history.profile.parameters if not fact.trainable}
+        frozen = history.profile.frozen
         trained = [label for label in recent.labels if label not in frozen]
         zeros = (np.isnan(recent.values) | (recent.values == 0.0)).all(axis=0)
         still = [label for label in trained if zeros[recent.places[label]]]
@@ -145,8 +145,8 @@ def _held(history: History, index: int) -> tuple[str, ...]:
         for optimizer in history.profile.optimizers
     ]
     others = {name for other, names in enumerate(groups) if other != index for name in names}
-    trainable = {fact.name for fact in history.profile.parameters if fact.trainable}
-    return tuple(name for name in groups[index] if name in trainable - others)
+    own = history.profile.trainable - others
+    return tuple(name for name in groups[index] if name in own)
 
 
 def _expected(history: History) -> bool:

@@ -61,11 +61,11 @@ class OscillatingLoss(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where the loss swings and gets nowhere."""
-        swings = oscillation(history)
-        if len(history.profile.optimizers) > 1 or not self._swings(swings):
-            return None
         gone = progress(history[LOSS])
         if loss_trend(history).falling or gone.now < self.least_share_of_start * abs(gone.start):
+            return None
+        swings = oscillation(history)
+        if len(history.profile.optimizers) > 1 or not self._swings(swings):
             return None
         return self.finding(
             history,

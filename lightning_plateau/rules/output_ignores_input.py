@@ -142,12 +142,13 @@ def _made_blindly(tape: Tape, comparison: Comparison) -> Operation | None:
 def _sources(tape: Tape, made: Operation) -> set[str]:
     """Return the kinds of tensors that the values of ``made`` come from."""
     sources: set[str] = set()
+    fresh = {name for name in tape.names if _is_fresh(name)}
     wanted = {made.index}
     for index in range(made.index, -1, -1):
         if index not in wanted:
             continue
         operation = tape.operations[index]
-        if _is_fresh(operation):
+        if operation.name in fresh:
             sources.add("fresh")
             continue
         if not operation.operands:
@@ -161,9 +162,8 @@ def _sources(tape: Tape, made: Operation) -> set[str]:
     return sources
 
 
-def _is_fresh(operation: Operation) -> bool:
+def _is_fresh(name: str) -> bool:
     """Whether a call makes numbers of its own: only the shape is taken from what it is given."""
-    name = operation.name
     new = name.endswith("_like") or name.startswith("new_")
     return name in _FRESH or (new and name not in ("new_tensor", "bernoulli_like"))
 

@@ -10,7 +10,7 @@ from lightning_plateau.core.chance import untrained_loss
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import called, computing
 from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.penalty import Penalty, penalty
 from lightning_plateau.core.progress import progress
@@ -130,7 +130,7 @@ class OverRegularized(Rule):
 
     def _dropped(self, history: History) -> Finding | None:
         tape = history.last_tape
-        if tape is None:
+        if tape is None or not called(tape, _DROPOUTS):
             return None
         kept, drops = _kept(tape)
         if kept >= self.least_kept or not drops:

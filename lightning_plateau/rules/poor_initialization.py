@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from lightning_plateau.core.chance import chance_loss, summed, untrained_loss
+from lightning_plateau.core.columns import first_known
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.patience import patience
@@ -259,18 +260,18 @@ def _born_dead(history: History) -> bool:
 
 def _gains(history: History, tape: Tape) -> tuple[_Gain, ...]:
     """Return the gains of the layers whose scale nothing resets, in call order."""
-    norms = history[INITIAL_NORMS]
-    shapes = {fact.name: fact.shape for fact in history.profile.parameters if fact.trainable}
+    norms, shapes = first_known(history[INITIAL_NORMS]), history.profile.shapes
+    trainable = history.profile.trainable
     found = []
     for stage in stages(tape):
-        shape = shapes.get(stage.weight, ())
-        known = norms.column(stage.weight).finite.values
-        if stage.operation.name not in _JUDGED or len(shape) < 2 or not len(known):
+        shape = shapes.get(stage.weight, ()) if stage.weight in trainable else ()
+        norm = norms.get(stage.weight)
+        if stage.operation.name not in _JUDGED or len(shape) < 2 or norm is None:
             continue
         units = shape[-1] if stage.operation.name in _PRODUCTS else shape[0]
         if units and _plain(tape, stage):
             spread = stage.operation.statistics.get("std", math.nan)
-            value = min(1e100, max(0.0, float(known[0]))) / math.sqrt(units)
+            value = min(1e100, max(0.0, norm)) / math.sqrt(units)
             found.append(_Gain(stage.weight, stage.operation.site, value, spread))
     return tuple(found)
 

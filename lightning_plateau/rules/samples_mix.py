@@ -10,13 +10,14 @@ from lightning_plateau.core.batch_axis import SPLITTING, axis_of, batch_axes, sa
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.fitting import MIXED, mixing
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import called
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import EXPERIMENT_BATCH_MIXING, LOSS
 from lightning_plateau.core.tape import SOFTMAXES, Operand, Operation, Tape
 
 _SEQUENCES = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 _ATTENTION = frozenset({"multi_head_attention_forward", "scaled_dot_product_attention"})
+_MIXING = SOFTMAXES | _SEQUENCES | SPLITTING
 _BATCH_FIRST = "arg8"
 """Where torch's own functions take ``batch_first``."""
 
@@ -88,11 +89,13 @@ class SamplesMix(Rule):
         """Return the fault where an operation on the way to the loss mixes samples."""
         for tape in history.tapes[:1]:
             size, axes = samples(tape), batch_axes(tape)
-            way = computing(tape) if size > 1 else ()
-            found = next((one for one in way if self._mixes(one, size, axes)), None)
+            if size < 2:
+                continue
+            mixing_if_at_all = called(tape, _MIXING)
+            found = next((one for one in mixing_if_at_all if self._mixes(one, size, axes)), None)
             if found is not None:
                 return self._report(history, tape, found, size)
-            attention = [one for one in way if one.name in _ATTENTION and one.operands]
+            attention = [one for one in called(tape, _ATTENTION) if one.operands]
             along = [one for one in attention if _attends_samples(one, size, axes)]
             if along and len(along) == len(attention):
                 return self._report(history, tape, along[0], size)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import called
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import ACTIVATION_SATURATED
 from lightning_plateau.core.stages import hidden_activations
@@ -97,13 +97,16 @@ class SaturatedActivations(Rule):
         self, history: History, first: Tape, last: Tape
     ) -> dict[str, tuple[Operation, float]]:
         """Return the saturated functions with their slopes, by site."""
+        now = _slopes(last)
+        if not now:
+            return {}
         before = _slopes(history.tapes[-2]) if len(history.tapes) > 1 else {}
         begun = _slopes(first) if first.step == 0 else {}
         hidden = {operation.index for operation in hidden_activations(last)}
         outputs = _outputs(last)
         return {
             site: (operation, slope)
-            for site, (operation, slope) in _slopes(last).items()
+            for site, (operation, slope) in now.items()
             if max(slope, before.get(site, (operation, slope))[1]) <= self.least_slope
             and (
                 operation.index in hidden
@@ -150,8 +153,8 @@ def _slopes(tape: Tape) -> dict[str, tuple[Operation, float]]:
     """Return each squashing function on the way to the loss with its mean slope, by site."""
     return {
         _site(operation, tape): (operation, slope)
-        for operation in computing(tape)
-        if operation.name in SQUASHERS and (slope := _slope(operation)) is not None
+        for operation in called(tape, SQUASHERS)
+        if (slope := _slope(operation)) is not None
     }
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import called
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.tape import LINEAR_OPERATIONS, PASSING_OPERATIONS, Operation, Tape
 
@@ -102,9 +102,9 @@ class SoftmaxBetweenLayers(Rule):
 
 def _fed_by_softmax(tape: Tape, fewest: int) -> Iterator[tuple[Operation, Operation, int]]:
     """Yield each softmax, the trained layer that takes its output, and the units it runs over."""
-    for layer in computing(tape):
+    for layer in called(tape, LINEAR_OPERATIONS) if "softmax" in tape.names else ():
         weighted = any(o.is_weight for o in layer.operands)
-        if layer.name not in LINEAR_OPERATIONS or not weighted or not layer.requires_grad:
+        if not weighted or not layer.requires_grad:
             continue
         given = layer.operands[0]
         source = tape.origin(given, _BETWEEN) if given.source == "operation" else None

@@ -90,8 +90,9 @@ class SymmetricInitialization(Rule):
         if rows < self.least_rows:
             return None
         on_path = weights_by_depth(history)
-        same = [name for name in on_path if self._moves_as_one(history, name)]
-        stuck = [name for name in on_path if self._stuck_at_zero(history, name)]
+        alike, zero = self._alike(history), _zero(history)
+        same = [name for name in on_path if name in alike and self._moves_as_one(history, name)]
+        stuck = [name for name in on_path if name in zero and self._stuck_at_zero(history, name)]
         layers = [name for name in on_path if name in (*same, *stuck)]
         if not layers:
             return None
@@ -115,12 +116,16 @@ class SymmetricInitialization(Rule):
             where=first,
         )
 
+    def _alike(self, history: History) -> frozenset[str]:
+        """Return the weights whose units are the same now: most runs have none to look into."""
+        apart = history[UNIT_DIFFERENCES]
+        # NaN is no small difference.
+        columns = np.flatnonzero(apart.last_row <= self.most_difference)
+        return frozenset(apart.labels[column] for column in columns)
+
     def _moves_as_one(self, history: History, name: str) -> bool:
         """Whether the units of a weight are the same although it has been moved."""
         apart = history[UNIT_DIFFERENCES].column(name).values
-        # Most layers end here, without a look at their updates; NaN is no small difference either.
-        if not len(apart) or not apart[-1] <= self.most_difference:
-            return False
         moved = np.nan_to_num(history[UPDATE_RATIOS].column(name).values, nan=0.0, posinf=1.0)
         if not len(moved) or not np.isfinite(apart[-1]):
             return False
@@ -136,3 +141,9 @@ class SymmetricInitialization(Rule):
         if len(norms) < self.least_rows or len(gradients) < self.least_rows:
             return False
         return not gradients.any()
+
+
+def _zero(history: History) -> frozenset[str]:
+    """Return the parameters that are zero now."""
+    norms = history[PARAMETER_NORMS]
+    return frozenset(norms.labels[column] for column in np.flatnonzero(norms.last_row == 0.0))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.layers import computing
+from lightning_plateau.core.layers import called, computing
 from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LOSS
@@ -79,7 +79,7 @@ class TooDeepWithoutSkips(Rule):
     def check(self, history: History) -> Finding | None:
         """Return the fault where even the shortest way through the network is long."""
         tape = history.last_tape
-        depth = _depth(tape) if tape is not None else 0
+        depth = _depth(tape, self.least_depth) if tape is not None else 0
         if tape is None or depth < self.least_depth:
             return None
         return self.finding(
@@ -93,8 +93,13 @@ class TooDeepWithoutSkips(Rule):
         )
 
 
-def _depth(tape: Tape) -> int:
-    """Return over how many layers the shortest way leads from the data to the answers."""
+def _depth(tape: Tape, least: int) -> int:
+    """Return over how many layers the shortest way leads from the data to the answers.
+
+    Where that are fewer than ``least``, 0 may stand for it.
+    """
+    if len(called(tape, _LAYERS)) < least:
+        return 0  # whatever leads around them
     depths: dict[int, int] = {}
     used: set[str] = set()
     for operation in computing(tape):
@@ -112,6 +117,8 @@ def _depth(tape: Tape) -> int:
 def _is_new_layer(operation: Operation, used: set[str]) -> bool:
     """Whether ``operation`` uses weights for the first time: a loop over one cell is not depth."""
     names = {o.name for o in operation.operands if o.source == "parameter" and len(o.shape) != 1}
+    if not names:
+        return False
     new = operation.name in _LAYERS and bool(names - used)
     used |= names
     return new

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from lightning_plateau.core.columns import last_known
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.fitting import latest
 from lightning_plateau.core.history import Floats, History
@@ -211,26 +212,24 @@ def _arrives(history: History) -> bool:
 def _profile(history: History, window: int) -> _Profile:
     """Return the layers' relative gradients over the recent ``window`` rows."""
     recent = history[GRADIENT_NORMS].tail(window)
-    weights = history[PARAMETER_NORMS]
+    sizes = last_known(history[PARAMETER_NORMS])
     usual = row_medians(recent.values.T)
     names: list[str] = []
     decades: list[float] = []
     first = math.nan
     for name in weights_by_depth(history):
-        place, sizes = recent.places.get(name), weights.column(name).finite
-        if place is None or not len(sizes):
-            continue
-        gradient = float(usual[place])
+        place, size = recent.places.get(name), sizes.get(name, 0.0)
+        gradient = float(usual[place]) if place is not None else 0.0
         # Zeros are another fault: LP304.
-        if gradient > 0.0 and sizes.last > 0.0:
+        if gradient > 0.0 and size > 0.0:
             first = gradient if not names else first
             names.append(name)
-            decades.append(math.log10(gradient) - math.log10(sizes.last))
+            decades.append(math.log10(gradient) - math.log10(size))
     losses = np.abs(finite_values(history[LOSS].tail(window)))
     leverage = math.nan
     if names and len(losses) and np.median(losses) > 0.0:
-        size = weights.column(names[0]).finite.last
-        logarithm = math.log10(first) + math.log10(size) - math.log10(float(np.median(losses)))
+        level = float(np.median(losses))
+        logarithm = math.log10(first) + math.log10(sizes[names[0]]) - math.log10(level)
         leverage = 10.0 ** min(logarithm, 300.0)
     return _Profile(tuple(names), np.array(decades), leverage)
 
