@@ -158,8 +158,9 @@ def latest_moments(history: History) -> dict[str, Moments]:
         return {}
     rows = len(known) - 1 - known[::-1].argmax(axis=0)
     latest = values[:, rows, np.arange(len(labels))].T.tolist()
-    at = zip(labels, steps[rows].tolist(), latest, known.any(axis=0).tolist(), strict=True)
-    return {label: Moments(step, *moments) for label, step, moments, seen in at if seen}
+    seen = np.isfinite(latest).all(axis=1).tolist()
+    at = zip(labels, steps[rows].tolist(), latest, seen, strict=True)
+    return {label: Moments(step, *moments) for label, step, moments, known in at if known}
 
 
 def _places(series: Series, labels: Sequence[str]) -> Steps:

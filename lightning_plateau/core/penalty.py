@@ -49,6 +49,7 @@ def penalty(tape: Tape) -> Penalty | None:
     """Return the terms of the loss that depend on parameters and on no data; None for none.
 
     Example:
+        >>> from lightning_plateau.core.tape import Operand
         >>> value = lambda mean: {"mean": mean}
         >>> x, weight = Operand("batch", 0, "0"), Operand("parameter", name="fc.weight")
         >>> loss = Operation(0, "mse_loss", "", (x, weight), statistics=value(2.0))

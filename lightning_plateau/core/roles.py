@@ -54,7 +54,7 @@ def entries(tape: Tape) -> tuple[Entry, ...]:
     """
     parametric = parametric_operations(tape)
     leaves: dict[int, frozenset[str]] = {}
-    found = []
+    found: list[Entry] = []
     for operation in tape:
         if operation.index not in parametric:
             origins = (_leaves_of(operand, leaves) for operand in operation.operands)
