@@ -13,7 +13,9 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.labels import labels
 from lightning_plateau.core.loss_scale import AGREEMENT, is_squared, loss_scale, number_of_terms
 from lightning_plateau.core.objective import Comparison, comparisons
-from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.roles import whole_leaf
+from lightning_plateau.core.samples import samples_of
+from lightning_plateau.core.signal import LOSS, TARGETS
 from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Operand, Tape
 from lightning_plateau.core.trend import MAGNITUDE
 
@@ -21,6 +23,8 @@ FEWEST_RARE = 50
 """Samples outside the most frequent class that tell frequencies well enough."""
 CLEARLY_LOWER = 0.9
 FEWEST_RECENT = 50
+FEWEST_TARGETS = 16
+"""Samples whose targets tell how far all of them spread."""
 
 
 def chance_loss(history: History) -> float | None:
@@ -75,7 +79,8 @@ def guessing(history: History) -> Guess | None:
     cross-entropy, and the variance of the targets for a mean squared error, of each output about
     its own mean where there are several; as many times as much where the loss is a sum, or
     multiplied by a number. Unknown where several losses are added, a loss is weighted, or its kind
-    tells nothing.
+    tells nothing. The variance is that of all targets that were counted, where the loss compares
+    with them as they are, and else of those on the tapes.
 
     Example:
         >>> from lightning_plateau.core.tape import Operand, Operation
@@ -90,8 +95,24 @@ def guessing(history: History) -> Guess | None:
     known = _comparisons(history)
     if not known:
         return None
-    guess = best_guess([comparison for comparison, _ in known])
+    guess = _of_all_targets(history, known[-1][0])
+    guess = guess or best_guess([comparison for comparison, _ in known])
     return None if guess is None else replace(guess, loss=guess.loss * _scale(history))
+
+
+def _of_all_targets(history: History, latest: Comparison) -> Guess | None:
+    """Return the guess by the targets that were counted; None where the loss takes others."""
+    seen, counted = samples_of(history), history[TARGETS]
+    if latest.operation.name != "mse_loss" and not latest.by_hand:
+        return None
+    tape = history.last_tape
+    if not len(counted) or seen is None or seen.target is None or tape is None:
+        return None
+    leaf = whole_leaf(tape, latest.target)
+    number, variance = (counted.column(name).last for name in ("samples", "variance"))
+    if leaf is None or leaf.name != seen.target.name or len(latest.operation.operands) > 2:
+        return None
+    return Guess(variance) if number >= FEWEST_TARGETS and variance > 0 else None
 
 
 def best_guess(seen: Sequence[Comparison]) -> Guess | None:

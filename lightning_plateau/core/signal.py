@@ -222,6 +222,13 @@ LABEL_COUNTS = Signal(
     "class",
     "sampled",
 )
+TARGETS = Signal(
+    "data/targets",
+    "variance of the targets about the mean of each output, over the batches so far, and how many "
+    "samples it rests on",
+    axis="condition",
+    cadence="sampled",
+)
 FINGERPRINTED = Signal(
     "data/fingerprinted",
     "samples of the first epoch that were fingerprinted so far",

@@ -57,7 +57,7 @@ BEFORE_TRAINING = (ZeroInputs, BatchMixing, StepSize, OverfitOneBatch, ShuffledL
 THOROUGH = (GradientFlow, GradientThroughTime, LearningRateRange, LearningCurve)
 SETTLED = 100
 """Steps after which running statistics say something."""
-LEARNED = 0.25
+LEARNED = 0.1
 """Share of the loss of one batch that must go for a test of the labels to make sense."""
 
 

@@ -1,4 +1,4 @@
-"""The census: which classes and which samples a training is fed with, counted within a budget."""
+"""The census: which classes, targets and samples a training is given, within a budget."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from lightning_plateau.recording.draft import Draft
 from lightning_plateau.recording.pool import Pool
 from lightning_plateau.recording.probes.samples import fingerprints, label_values
 from lightning_plateau.recording.store import Store
+from lightning_plateau.recording.targets import Targets
 from lightning_plateau.recording.transfer import Transfer
 
 FIRST_BATCHES = 256
@@ -51,11 +52,12 @@ class Census:
     def __init__(self, wants: Wants) -> None:
         self._wants = wants
         self._roles: Samples | None = None
-        self._batches = 0
+        self._batches = self._step = 0
         self._room = MOST_SAMPLES
         self._validations = 0
         self._validation_room = MOST_SAMPLES
         self._labels: list[Tensor] = []
+        self._targets = Targets()
         self._pool = Pool()
         self._validation_prints: list[Tensor] = []
         self._known: set[int] = set()
@@ -78,6 +80,8 @@ class Census:
         tensors = dict(leaves(batch))
         if self._roles.classes and self._wants(signal.LABEL_COUNTS):
             self._observe_labels(self._roles, tensors)
+        if not self._roles.classes and self._wants(signal.TARGETS):
+            self._observe_targets(self._roles, tensors)
         if self._batches < FIRST_BATCHES and self._room and self._wants(signal.REPEATED):
             self._observe_inputs(self._roles, tensors, step)
         self._batches += 1
@@ -87,6 +91,11 @@ class Census:
         if target is not None and _countable(target) and not target.is_complex():
             with torch.no_grad():
                 self._labels.append(label_values(target, roles.classes))
+
+    def _observe_targets(self, roles: Samples, tensors: Mapping[str, Tensor]) -> None:
+        target = tensors.get(roles.target.name) if roles.target is not None else None
+        if target is not None and _countable(target):
+            self._targets.add(target)
 
     def _observe_inputs(self, roles: Samples, tensors: Mapping[str, Tensor], step: int) -> None:
         inputs = _inputs(roles, tensors, self._room)
@@ -116,12 +125,14 @@ class Census:
 
     def close_step(self, step: int, transfer: Transfer, store: Store) -> None:
         """Send what was seen of the batches of a step."""
+        self._step = step
         labels, self._labels = self._labels, []
         if labels:
             transfer.add(labels, lambda arrays: _count_labels(store, step, arrays))
 
     def send(self, transfer: Transfer, store: Store) -> None:
-        """Send the fingerprints of all batches so far."""
+        """Send the fingerprints of all batches so far, and how far their targets spread."""
+        self._targets.send(self._step, transfer, store)
         for prints in self._pool.take():
             transfer.add(
                 [prints.values], partial(self._count_all, store, prints.steps, prints.sizes)
@@ -145,6 +156,7 @@ class Census:
             "validations": self._validations,
             "known": torch.tensor(sorted(self._known), dtype=torch.int64),
             "fingerprinted": self._fingerprinted,
+            "targets": self._targets.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -155,6 +167,7 @@ class Census:
         self._validations = state["validations"]
         self._known = set(state["known"].tolist())
         self._fingerprinted = state["fingerprinted"]
+        self._targets.load_state_dict(state.get("targets", {}))
 
     def _count_all(
         self,

@@ -17,7 +17,7 @@ from lightning_plateau.core.patience import patience
 from lightning_plateau.core.penalty import penalty
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import LEARNING_RATES, LOSS
+from lightning_plateau.core.signal import LEARNING_RATES, LOSS, TARGETS
 from lightning_plateau.core.tape import Tape
 
 
@@ -59,7 +59,7 @@ class AtChance(Rule):
     code: ClassVar[str] = "LP807"
     name: ClassVar[str] = "at-chance"
     symptom: ClassVar[bool] = True
-    requires: ClassVar = (LOSS, LEARNING_RATES)
+    requires: ClassVar = (LOSS, LEARNING_RATES, TARGETS)
     explains: ClassVar = ("LP401", "LP405")
     why: ClassVar[str] = "the answers of the network gain nothing from its inputs"
 

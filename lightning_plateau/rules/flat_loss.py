@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,10 +14,10 @@ from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.moving_target import target_moves
 from lightning_plateau.core.patience import patience
-from lightning_plateau.core.progress import Progress, progress
+from lightning_plateau.core.progress import MEDIAN_ERROR, Progress, progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
-from lightning_plateau.core.trend import MAGNITUDE, about_zero
+from lightning_plateau.core.trend import MAGNITUDE, about_zero, value_noise
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class FlatLoss(Rule):
         The loss has not fallen by 5 % since training started, nor will it by the planned end at its
         present pace; or it fell no further than to the loss of a constant guess (with three classes
         or more, to four fifths of it; or to that of guessing classes by their frequencies) and
-        stays there. Both judgements allow for the noise of the
-        loss: where noise could hide a real fall, the rule is silent, and while the run goes on and
-        the loss seems to fall, it waits. A learning rate that is still
+        stays there. Both judgements allow for the noise of the loss: where noise could hide a real
+        fall, the rule is silent. It waits while the run goes on and the loss seems to fall, or has
+        just risen from where it had come down to: a leap is no rest. A learning rate that is still
         warming up is given its time. A loss whose targets the training makes itself (bootstrapped
         values, sampled actions) is not judged: its level is no measure of error.
 
@@ -96,7 +97,7 @@ class FlatLoss(Rule):
         if not (stuck or self._never_fell(gone)):
             return None
         ahead = self._ahead(history, gone) + (0.0 if stuck else gone.fall)
-        if ahead > self.least_fall or (not history.finished and self._seems_to_fall(losses)):
+        if ahead > self.least_fall or (not history.finished and self._is_on_the_move(losses)):
             return None
         return self._report(history, gone, guess if stuck else None, gone.now)
 
@@ -123,13 +124,17 @@ class FlatLoss(Rule):
         steep = -gone.slope * gone.rows
         return steep if steep > self.least_fall else -gone.slope * left
 
-    def _seems_to_fall(self, losses: Series) -> bool:
-        """Whether the last quarter lies below the second, were it by chance: the next will tell."""
+    def _is_on_the_move(self, losses: Series) -> bool:
+        """Whether the loss seems to fall, or has just risen from where it had come down to.
+
+        It seems to fall where the last quarter lies below the second, were it by chance: the next
+        will tell. Where it rose, the next will tell whether it stays there.
+        """
         values = np.clip(losses.finite.values, -MAGNITUDE, MAGNITUDE)
-        quarter = len(values) // 4
-        before = float(np.median(values[quarter : 2 * quarter]))
-        now = float(np.median(values[-quarter:]))
-        return before - now > self.least_fall * max(abs(before), abs(now))
+        start, second, third, now = (float(np.median(part)) for part in np.array_split(values, 4))
+        least = self.least_fall * max(abs(second), abs(now))
+        error = 2 * MEDIAN_ERROR * value_noise(values) * math.sqrt(8 / len(values))
+        return second - now > least or min(start, now) - third > least + error
 
     def _moved(self, history: History, gone: Progress) -> str:
         """Return how the loss came to where it stays, in words that do not gainsay that."""

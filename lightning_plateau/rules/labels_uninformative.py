@@ -143,12 +143,15 @@ class LabelsUninformative(Rule):
 
         Nor may a validation have been better than guessing, or training where there is none.
         """
-        chance, gone = chance_loss(history), progress(history[LOSS])
+        known, gone = guessing(history), progress(history[LOSS])
         if gone.rows < self.least_steps:
             return False
+        chance = None if known is None else known.loss
         new, beside = self._first_epoch(history), generalization(history)
-        if chance is None or new is None:
-            return gone.fall < self.most_fall and gone.slope >= 0
+        flat = gone.fall < self.most_fall and gone.slope >= 0
+        # What targets spread is only known of those that were seen, and no batch is like another.
+        if chance is None or new is None or (flat and known is not None and not known.classes):
+            return flat
         if float(np.mean(new)) + 2.0 * _error(new) < self.near_chance * chance:
             return False
         if not len(beside):
@@ -156,7 +159,6 @@ class LabelsUninformative(Rule):
         # A constant number scores otherwise on other samples, the fewer they are: what it scores
         # there is what validation was after the first epoch, if that was near to it.
         start, best = float(beside.validation[0]), float(beside.validation.min())
-        known = guessing(history)
         elsewhere = known is not None and not known.classes
         near = elsewhere and start >= self.near_chance_elsewhere * chance
         return best >= self.near_chance * (min(start, chance) if near else chance)

@@ -11,7 +11,7 @@ from lightning_plateau.core.along_update import AlongUpdate, along_update, best_
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import share_of_peak, warming_up
-from lightning_plateau.core.progress import progress
+from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.quantities import one_digit
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
@@ -32,10 +32,11 @@ class LearningRateTooLow(Rule):
     What it detects:
         The loss has fallen by less than a tenth, and all updates so far, laid end to end, amount to
         2 % of the weights of a typical layer; or to 20 %, where the loss falls steadily all the
-        while, so that the direction is right and only the length is not. It is not the learning
-        rate that is to blame where gradients are lost on their way (unless the optimizer undoes
-        their scale), nor during warm-up, nor at the end of a schedule. Where the step-size
-        experiment was made, ten times the update must not raise the loss of its own batch.
+        while, so that the direction is right and only the length is not. Where the experiment with
+        learning rates got furthest at ten times the rate or more, a quarter is little too. It is
+        not the learning rate that is to blame where gradients are lost on their way (unless the
+        optimizer undoes their scale), nor during warm-up, nor at the end of a schedule. Where the
+        step-size experiment was made, ten times the update must not raise the loss of its batch.
 
     Why it matters:
         The network stays where it was initialized.
@@ -83,6 +84,8 @@ class LearningRateTooLow(Rule):
     least_path: float = 0.02
     least_path_when_falling: float = 0.2
     most_fall: float = 0.1
+    most_fall_when_proved: float = 0.25
+    multiple_that_proves: float = 10.0
     least_gradient: float = 1e-3
     ordinary_update: float = 1e-3
     most_raise: float = 1e3
@@ -92,7 +95,7 @@ class LearningRateTooLow(Rule):
         """Return the fault where the updates are too short to lead anywhere."""
         moved = weight_updates(history)
         gone = progress(history[LOSS])
-        if moved is None or gone.rows == 0 or not moved.typical > 0 or gone.fall > self.most_fall:
+        if moved is None or not moved.typical > 0 or self._came_far(history, gone):
             return None
         if warming_up(history) or share_of_peak(history) < self.least_share_of_peak:
             return None
@@ -108,6 +111,13 @@ class LearningRateTooLow(Rule):
         if not adaptive(history) and not moved.gradient > least_gradient:
             return None
         return self._report(history, moved, path, steady)
+
+    def _came_far(self, history: History, gone: Progress) -> bool:
+        """Whether the loss has fallen too far for short steps to be to blame, or is unknown."""
+        tried = best_multiple(history)
+        proved = tried is not None and tried >= self.multiple_that_proves
+        most = self.most_fall_when_proved if proved else self.most_fall
+        return gone.rows == 0 or gone.fall > most
 
     def _report(self, history: History, moved: Updates, path: float, steady: bool) -> Finding:
         steps, along = max(history.step, len(history[LOSS])), along_update(history)

@@ -11,7 +11,7 @@ from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.normalization import BatchNormCall, batch_norm_calls
 from lightning_plateau.core.objective import comparisons
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
@@ -68,6 +68,7 @@ class MisplacedBatchNorm(Rule):
     code: ClassVar[str] = "LP608"
     name: ClassVar[str] = "misplaced-batch-norm"
     severity: ClassVar[Severity] = Severity.WARNING
+    remark: ClassVar[Remark] = "while-falling"
     requires: ClassVar = (LOSS, VALIDATION_LOSS)
     explains: ClassVar = (
         "LP106",

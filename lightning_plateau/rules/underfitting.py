@@ -84,7 +84,7 @@ class Underfitting(Rule):
     least_update: float = 1e-5
     largest_update: float = 0.1
     least_path: float = 0.2
-    least_learned: float = 0.25
+    least_learned: float = 0.1
     most_fall: float = 0.05
 
     def check(self, history: History) -> Finding | None:

@@ -13,7 +13,7 @@ from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import MEDIAN_ERROR, Progress, progress
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import LEARNING_RATES, LOSS
+from lightning_plateau.core.signal import LEARNING_RATES, LOSS, TARGETS
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class WorseThanGuessing(Rule):
     code: ClassVar[str] = "LP808"
     name: ClassVar[str] = "worse-than-guessing"
     symptom: ClassVar[bool] = True
-    requires: ClassVar = (LOSS, LEARNING_RATES)
+    requires: ClassVar = (LOSS, LEARNING_RATES, TARGETS)
     explains: ClassVar = ("LP401", "LP403", "LP404", "LP405")
     why: ClassVar[str] = "a network that ignored its input and gave one answer would do better"
 

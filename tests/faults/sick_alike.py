@@ -48,9 +48,13 @@ def targets_of_other_patients() -> Training:
 
 @program("LP106", accepted=("LP802", "LP801"), family="transformer", part="validation")
 def labels_rolled_by_one() -> Training:
-    """A loop that appends the label before it reads the image shifts all labels by one."""
+    """A loop that appends the label before it reads the image shifts all labels by one.
+
+    The images are mixed before: as they come, ten digits in a row, each would tell the one before.
+    """
     images, labels = data.digits()
-    train, validation = data.loaders(images.squeeze(1) / 16, labels.roll(1))
+    order = _order(len(labels))
+    train, validation = data.loaders(images.squeeze(1)[order] / 16, labels[order].roll(1))
     module = Learner(Attention(10, 8), optimizer=adam())
     return Training(module, train, validation, {"max_epochs": 6})
 
@@ -222,7 +226,7 @@ def errors_added_up() -> Training:
     )
 
 
-@program("LP602", accepted=("LP604",), family="cnn")
+@program("LP602", accepted=("LP604", "LP111"), family="cnn")
 def statistics_of_a_warm_up_batch() -> Training:
     """Each step begins with a forward pass on zeros, "to warm up", and batch norm counts it."""
 

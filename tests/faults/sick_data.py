@@ -175,7 +175,7 @@ def forty_lines_of_text() -> Training:
     return Training(Learner(Model(), loss, adam(3e-3)), train, validation, {"max_epochs": 120})
 
 
-@program("LP602", data="breast-cancer")
+@program("LP111", "LP602", data="breast-cancer")
 def validation_as_in_the_file() -> Training:
     """Training data are standardized, validation data are not."""
     x, y = data.breast_cancer()

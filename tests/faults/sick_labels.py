@@ -160,7 +160,7 @@ def targets_mixed_without_their_inputs() -> Training:
     return Training(module, train, validation, {"max_epochs": 8})
 
 
-@program("LP803", "LP106", "LP707", accepted=("LP802",), data="wine", part="validation")
+@program("LP803", "LP106", "LP707", "LP101", accepted=("LP802",), data="wine", part="validation")
 def augmented_beyond_recognition() -> Training:
     """Noise of standard deviation 50 where 0.05 was meant."""
 

@@ -170,3 +170,12 @@ def test_a_loss_that_seems_to_fall_is_given_until_the_run_is_over() -> None:
     assert FlatLoss().check(history(loss=falls, tapes=[tape])) is None
     rests = np.concatenate([falls[:25], falls[75:], falls[75:], falls[75:]])
     assert FlatLoss().check(history(loss=rests, tapes=[tape])) is not None
+
+
+def test_a_loss_that_has_just_risen_is_given_time_to_come_down() -> None:
+    wobble = 0.02 * np.sin(17.0 * np.arange(240))
+    falls, leaps = np.linspace(0.67, 0.3, 110), np.full(130, 0.8)
+    losses, tape = np.concatenate([falls, leaps]) + wobble, [classifier_tape(2)]
+    assert FlatLoss().check(history(loss=losses[:140], tapes=tape)) is None
+    assert FlatLoss().check(history(loss=losses[:140], tapes=tape, finished=True)) is not None
+    assert FlatLoss().check(history(loss=losses, tapes=tape)) is not None

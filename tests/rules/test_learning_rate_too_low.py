@@ -8,6 +8,7 @@ import pytest
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact, Profile
 from lightning_plateau.core.signal import (
+    EXPERIMENT_LEARNING_RATES,
     GRADIENT_NORMS,
     LEARNING_RATES,
     PARAMETER_NORMS,
@@ -30,6 +31,7 @@ def run(
     gradient: float = 0.5,
     kind: str = "SGD",
     rates: Any = (1e-5,),
+    tried: dict[str, list[float]] | None = None,
 ) -> History:
     signals: dict[Any, Any] = {
         UPDATE_RATIOS: {"weight": [10 * ratio, ratio, ratio, ratio]},
@@ -37,6 +39,8 @@ def run(
         GRADIENT_NORMS: {"weight": [gradient] * 4},
         LEARNING_RATES: {"0": rates},
     }
+    if tried is not None:
+        signals[EXPERIMENT_LEARNING_RATES] = tried
     return history(signals, loss=loss, profile=Profile(optimizers=(OptimizerFact(kind),)))
 
 
@@ -90,3 +94,14 @@ def test_surer_where_the_loss_falls_steadily() -> None:
     assert flat is not None
     assert steady is not None
     assert steady.confidence > flat.confidence
+
+
+def test_a_little_is_less_where_longer_steps_have_got_further() -> None:
+    creeping = 2.3 - 0.0012 * np.arange(300) + NOISE / 10
+    got = {"1": [2.2], "10": [2.1], "100": [1.5]}
+    assert RULE.check(run(3e-4, creeping)) is None
+    assert RULE.check(run(3e-4, creeping, tried={**got, "1": [1.4]})) is None
+    found = RULE.check(run(3e-4, creeping, tried=got))
+    assert found is not None
+    assert found.fix.startswith("raise the learning rate: lr=0.001 in place of 1e-05")
+    assert RULE.check(run(3e-4, FALLING, tried=got)) is None
