@@ -77,6 +77,8 @@ def clustering(counted: Labels) -> Clustering | None:
 
 def _windows(counted: Labels) -> Floats:
     """Return the counts of batches, neighbours put together until they are large enough."""
+    if (counted.counts.sum(axis=1) >= LEAST_SIZE).all():
+        return counted.counts  # none has to be put together
     windows, under_way, before = [], np.zeros(len(counted.names)), -1
     for step, row in zip(counted.steps.tolist(), counted.counts, strict=True):
         if step != before + 1:

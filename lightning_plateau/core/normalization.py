@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 
 from lightning_plateau.core.derived import derived
-from lightning_plateau.core.history import History, Series, Steps
+from lightning_plateau.core.history import Floats, History, Series, Steps
 from lightning_plateau.core.layers import called
 from lightning_plateau.core.signal import (
     NORMALIZATION_BATCH_MEAN,
@@ -144,15 +144,8 @@ def latest_moments(history: History) -> dict[str, Moments]:
         NORMALIZATION_BATCH_VARIANCE,
     )
     tables = [history[signal] for signal in signals]
-    steps = reduce(np.intersect1d, [table.steps for table in tables])
-    shared = set[str].intersection(*({*table.labels} for table in tables))
-    labels = [name for name in tables[1].labels if name in shared]
-    values = np.stack(
-        [
-            table.values[np.ix_(np.searchsorted(table.steps, steps), _places(table, labels))]
-            for table in tables
-        ]
-    )
+    steps, labels = _shared_steps(tables), _shared_labels(tables)
+    values = np.stack([_part(table, steps, labels) for table in tables])
     known = np.asarray(np.isfinite(values).all(axis=0))
     if not known.size:
         return {}
@@ -163,5 +156,20 @@ def latest_moments(history: History) -> dict[str, Moments]:
     return {label: Moments(step, *moments) for label, step, moments, known in at if known}
 
 
-def _places(series: Series, labels: Sequence[str]) -> Steps:
-    return np.array([series.places[label] for label in labels], dtype=np.int64)
+def _shared_steps(tables: Sequence[Series]) -> Steps:
+    steps = [table.steps for table in tables]
+    same = all(np.array_equal(steps[0], other) for other in steps[1:])
+    return steps[0] if same else reduce(np.intersect1d, steps)
+
+
+def _shared_labels(tables: Sequence[Series]) -> tuple[str, ...]:
+    shared = set[str].intersection(*({*table.labels} for table in tables))
+    return tuple(name for name in tables[1].labels if name in shared)
+
+
+def _part(table: Series, steps: Steps, labels: tuple[str, ...]) -> Floats:
+    """Return the values at ``steps`` of the columns ``labels``, ``[len(steps), len(labels)]``."""
+    rows = table.values
+    if len(steps) != len(table):
+        rows = rows[np.searchsorted(table.steps, steps)]
+    return rows if labels == table.labels else rows[:, [table.places[name] for name in labels]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_plateau.core.derived import derived
+from lightning_plateau.core.derived import Derivable, derived
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import lag1_autocorrelation, theil_sen
@@ -17,34 +17,73 @@ FEW_BATCHES = 10
 """Epochs of at most so many steps repeat their batches' order too soon to tell batch from swing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Oscillation:
-    """Swings of the recent half of the loss about its trend.
+FEWEST = 8
+"""Values that swings can be seen in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Oscillation(Derivable):
+    """Swings of the recent half of the loss about its trend; what is not asked for costs nothing.
 
     Attributes:
-        rows: Values looked at: steps, or means of epochs where an epoch has but a few steps.
-        amplitude: Half the distance between the 16th and the 84th percentile about the trend, as
-            a share of the median level.
-        correlation: Lag-1 autocorrelation about the trend, −1 for a strict to and fro.
-        correlation_limit: What chance alone hardly falls below.
-        turns: Changes of direction that span at least a fifth of the level.
-        noise_free: Whether each step sees the whole data set, so that no batch makes swings.
+        recent: Values looked at: of steps, or means of epochs where an epoch has but a few steps;
+            none where they are too few.
+        steps_per_epoch: Optimizer steps of an epoch; None where unknown.
     """
 
-    rows: int
-    amplitude: float
-    correlation: float
-    correlation_limit: float
-    turns: int
-    noise_free: bool
+    recent: Floats
+    steps_per_epoch: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Values looked at."""
+        return len(self.recent)
+
+    @property
+    @derived
+    def level(self) -> float:
+        """Median size of a value."""
+        return float(np.median(np.abs(self.recent))) if self.rows else 0.0
+
+    @property
+    @derived
+    def amplitude(self) -> float:
+        """Half the way from the 16th to the 84th percentile about the trend, over the level."""
+        if not self.level > 0:
+            return 0.0
+        about = self.recent - theil_sen(self.recent) * (np.arange(self.rows) - self.rows / 2)
+        low, high = np.percentile(about, [16, 84])  # one leap is no swing
+        return float(high - low) / 2 / self.level
+
+    @property
+    @derived
+    def correlation(self) -> float:
+        """Lag-1 autocorrelation about the trend, −1 for a strict to and fro."""
+        return float(np.nan_to_num(lag1_autocorrelation(self.recent, detrend=True)))
+
+    @property
+    def correlation_limit(self) -> float:
+        """What chance alone hardly falls below."""
+        independent = max(1, self.rows)
+        if self.steps_per_epoch is not None and self.steps_per_epoch > FEW_BATCHES:
+            independent = min(independent, self.steps_per_epoch)
+        return -max(0.35, min(0.9, 3 / math.sqrt(independent)))
 
     @property
     def to_and_fro(self) -> bool:
         """Whether neighbours lie on opposite sides more often than chance allows."""
         return self.correlation < self.correlation_limit
 
+    @property
+    @derived
+    def turns(self) -> int:
+        """Changes of direction that span at least a fifth of the level."""
+        return _turns(self.recent, 0.2 * self.level)
 
-NO_OSCILLATION = Oscillation(0, 0.0, 0.0, -1.0, 0, False)
+    @property
+    def noise_free(self) -> bool:
+        """Whether each step sees the whole data set, so that no batch makes swings."""
+        return self.steps_per_epoch == 1 and self.rows > 0
 
 
 @derived
@@ -65,24 +104,7 @@ def oscillation(history: History) -> Oscillation:
         whole = len(values) // per_epoch * per_epoch
         values = values[:whole].reshape(-1, per_epoch).mean(axis=1)
     recent = values[len(values) // 2 :]
-    if len(recent) < 8:
-        return NO_OSCILLATION
-    about = recent - theil_sen(recent) * (np.arange(len(recent)) - len(recent) / 2)
-    level = float(np.median(np.abs(recent)))
-    low, high = np.percentile(about, [16, 84])  # one leap is no swing
-    spread = float(high - low) / 2
-    correlation = float(np.nan_to_num(lag1_autocorrelation(recent, detrend=True)))
-    independent = len(recent)
-    if per_epoch is not None and per_epoch > FEW_BATCHES:
-        independent = min(independent, per_epoch)
-    return Oscillation(
-        rows=len(recent),
-        amplitude=spread / level if level > 0 else 0.0,
-        correlation=correlation,
-        correlation_limit=-max(0.35, min(0.9, 3 / math.sqrt(independent))),
-        turns=_turns(recent, 0.2 * level),
-        noise_free=per_epoch == 1,
-    )
+    return Oscillation(recent if len(recent) >= FEWEST else recent[:0], per_epoch)
 
 
 def _turns(values: Floats, span: float) -> int:

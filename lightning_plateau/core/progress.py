@@ -10,7 +10,7 @@ import numpy as np
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, Series
 from lightning_plateau.core.statistics import block_medians, mann_kendall, theil_sen
-from lightning_plateau.core.trend import BLOCKS, SIGNIFICANT, finite_values, value_noise
+from lightning_plateau.core.trend import BLOCKS, SIGNIFICANT, finite_values, noise_of, value_noise
 
 CERTAIN_ERRORS = 2.5
 """Standard errors that a fall must exceed: several beginnings are tried, so more than two."""
@@ -69,20 +69,20 @@ def progress(series: Series | Floats) -> Progress:
     """
     if isinstance(series, Series):
         return _progress_of(series)
-    return _progress(finite_values(series))
+    values = finite_values(series)
+    return _progress(values, value_noise(values))
 
 
 @derived
 def _progress_of(series: Series) -> Progress:
-    return _progress(finite_values(series))
+    return _progress(finite_values(series), noise_of(series))
 
 
-def _progress(values: Floats) -> Progress:
+def _progress(values: Floats, deviation: float) -> Progress:
     if len(values) < 4:
         return NO_PROGRESS
     quarter = max(1, len(values) // 4)
     now = float(np.median(values[-quarter:]))
-    deviation = value_noise(values)
     lengths = sorted({length for length in (1, 3, 10, quarter) if length <= quarter})
     starts = [float(np.median(values[:length])) for length in lengths]
     errors = [MEDIAN_ERROR * deviation * math.sqrt(1 / length + 1 / quarter) for length in lengths]

@@ -12,7 +12,7 @@ from lightning_plateau.core.history import Floats, History, Steps
 from lightning_plateau.core.moving_target import has_bonus
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import block_medians
-from lightning_plateau.core.trend import finite_values, trend, value_noise
+from lightning_plateau.core.trend import finite_values, noise_of, trend, value_noise
 
 BLOCKS = 10
 FEWEST_IN_BLOCK, FEWEST_BLOCKS = 8, 4
@@ -88,11 +88,12 @@ def rise(history: History) -> Rise:
     best = int(np.argmin(levels[:-1]))
     after = values[best * len(values) // len(levels) :]
     tenth = max(1, len(values) // len(levels))
+    deviation = noise_of(series)
     step_noise = value_noise(values[: max(3, len(values) - len(after))])
     error = 1.77 * step_noise / tenth**0.5
     lowest, start = float(levels[best]), float(values[0])
     # A loss that leaps at the first step leaves no low level behind but its first value.
-    from_start = start < lowest - 4 * max(step_noise, value_noise(values))
+    from_start = start < lowest - 4 * max(step_noise, deviation)
     low = start if from_start else lowest
     return Rise(
         rows=len(values),
@@ -100,10 +101,10 @@ def rise(history: History) -> Rise:
         best=low,
         now=float(levels[-1]),
         error=error,
-        deviation=value_noise(values),
+        deviation=deviation,
         signed=bool(values.min() < 0) or has_bonus(history),
         held=_held(values[-max(LAST, tenth // 2) :], low, float(levels[-1])),
-        receding=trend(after).falling and float(levels[-1]) < 0.9 * float(levels[best:].max()),
+        receding=float(levels[-1]) < 0.9 * float(levels[best:].max()) and trend(after).falling,
         broke=not np.isfinite(series.values[-1]),
         explosion_step=_explosion(series.steps[np.isfinite(series.values)], values),
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from math import prod
 
 from lightning_plateau.core.derived import derived
-from lightning_plateau.core.objective import comparisons, is_parametric, parametric_operations
+from lightning_plateau.core.objective import comparisons, parametric_operations
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
     RECURRENCES,
@@ -55,18 +54,15 @@ def entries(tape: Tape) -> tuple[Entry, ...]:
     parametric = parametric_operations(tape)
     leaves: dict[int, frozenset[str]] = {}
     found: list[Entry] = []
-    for operation in tape:
-        if operation.index not in parametric:
-            origins = (_leaves_of(operand, leaves) for operand in operation.operands)
-            leaves[operation.index] = frozenset[str]().union(*origins)
-        elif operation.name in _LAYERS:
-            met = (
-                _entry(tape, operation, operand, origin)
-                for operand in operation.operands
-                if not is_parametric(operand, parametric)
-                and (origin := _leaves_of(operand, leaves))
-            )
-            found += islice(met, 1)
+    for index in sorted({*range(len(tape))} - parametric):
+        origins = (_leaves_of(operand, leaves) for operand in tape.operations[index].operands)
+        leaves[index] = frozenset[str]().union(*origins)
+    for operation in tape.named(_LAYERS):
+        for operand in operation.operands if operation.index in parametric else ():
+            origin = _leaves_of(operand, leaves)
+            if origin:
+                found.append(_entry(tape, operation, operand, origin))
+                break
     return tuple(found)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.signal import LOSS
-from lightning_plateau.core.statistics import block_medians, mann_kendall, noise, theil_sen
+from lightning_plateau.core.statistics import block_medians, mann_kendall, theil_sen
+from lightning_plateau.core.statistics import noise as noise_from_step_to_step
 
 BLOCKS = 20
 SIGNIFICANT = 0.01
@@ -98,15 +99,18 @@ def trend(series: Series | Floats) -> Trend:
         >>> falling.falling, round(falling.first, 2), round(falling.last, 2)
         (True, 1.98, 1.02)
     """
-    return _trend_of(series) if isinstance(series, Series) else _trend(finite_values(series))
+    if isinstance(series, Series):
+        return _trend_of(series)
+    values = finite_values(series)
+    return _trend(values, value_noise(values))
 
 
 @derived
 def _trend_of(series: Series) -> Trend:
-    return _trend(finite_values(series))
+    return _trend(finite_values(series), noise_of(series))
 
 
-def _trend(values: Floats) -> Trend:
+def _trend(values: Floats, noise: float) -> Trend:
     if len(values) < 2:
         return NO_TREND
     levels = block_medians(values, min(BLOCKS, len(values)))
@@ -119,7 +123,7 @@ def _trend(values: Floats) -> Trend:
         last=float(levels[-1]),
         lowest=float(levels.min()),
         highest=float(levels.max()),
-        noise=value_noise(values),
+        noise=noise,
         change=slope * (len(recent_levels) - 1),
         p_value=float(mann_kendall(recent_levels).p_value),
         scale=_scale(levels),
@@ -160,7 +164,13 @@ def value_noise(values: Floats) -> float:
         >>> value_noise(np.array([1.0]))
         0.0
     """
-    return float(np.nan_to_num(noise(values)))
+    return float(np.nan_to_num(noise_from_step_to_step(values)))
+
+
+@derived
+def noise_of(series: Series) -> float:
+    """Return the same of the finite values of a series."""
+    return value_noise(finite_values(series))
 
 
 def noise_about_a_bend(values: Floats) -> float:

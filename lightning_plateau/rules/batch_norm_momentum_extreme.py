@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -92,32 +91,22 @@ class BatchNormMomentumExtreme(Rule):
         tape = history.last_tape
         if tape is None:
             return None
-        moments = latest_moments(history)
         found = [
             finding
             for call in batch_norm_calls(tape)
             if call.training and any(o.source == "buffer" for o in call.operation.operands)
-            if (finding := self._judge(history, call, moments)) is not None
+            if (finding := self._judge(history, call)) is not None
         ]
         order = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
         return max(found, key=lambda one: (order[one.severity], one.confidence), default=None)
 
-    def _judge(
-        self, history: History, call: BatchNormCall, moments: Mapping[str, Moments]
-    ) -> Finding | None:
-        momentum, seen = _momentum(history, call), moments.get(call.name)
-        gap = evaluation_gap(history)
-        suffers = gap is not None and gap.share >= self.least_share
-        apart = seen is not None and seen.disparity >= self.least_disparity
+    def _judge(self, history: History, call: BatchNormCall) -> Finding | None:
+        momentum = _momentum(history, call)
         if momentum is None:
-            far = suffers and apart
-            return (
-                self._report(
-                    history, call, momentum, 0.7, "its statistics are the mean since the start"
-                )
-                if far
-                else None
-            )
+            if not self._suffers(history) or self._apart(history, call) is None:
+                return None
+            said = "its statistics are the mean since the start"
+            return self._report(history, call, momentum, 0.7, said)
         if not 0.0 <= momentum <= 1.0:
             return self._report(history, call, momentum, 1.0, "its running statistics run away")
         if momentum >= self.high:
@@ -125,29 +114,37 @@ class BatchNormMomentumExtreme(Rule):
                 return None
             said = f"its running statistics are {100 * momentum:.3g} % those of the last batch"
             found = self._report(history, call, momentum, 0.9, said)
-            return found if suffers else replace(found, severity=Severity.INFO)
-        return self._slow(history, call, momentum, seen, apart=apart, suffers=suffers)
+            return found if self._suffers(history) else replace(found, severity=Severity.INFO)
+        return (
+            self._never(history, call) if momentum == 0.0 else self._slow(history, call, momentum)
+        )
 
-    def _slow(
-        self,
-        history: History,
-        call: BatchNormCall,
-        momentum: float,
-        seen: Moments | None,
-        *,
-        apart: bool,
-        suffers: bool,
-    ) -> Finding | None:
-        """Return the fault where the statistics are still those of the start, and these are off."""
-        if seen is None or not apart or history.step == 0:
+    def _suffers(self, history: History) -> bool:
+        """Whether evaluation, which these statistics are used in, is the worse for them."""
+        gap = evaluation_gap(history)
+        return gap is not None and gap.share >= self.least_share
+
+    def _apart(self, history: History, call: BatchNormCall) -> Moments | None:
+        """Return what the layer's statistics and its batches say, where these are far apart."""
+        seen = latest_moments(history).get(call.name)
+        return seen if seen is not None and seen.disparity >= self.least_disparity else None
+
+    def _never(self, history: History, call: BatchNormCall) -> Finding | None:
+        """Return the fault where the statistics stay what they were, and are off."""
+        seen = self._apart(history, call)
+        if seen is None or history.step == 0:
             return None
-        if momentum == 0.0:
-            sure = 1.0 if seen.untouched else 0.7 if suffers else 0.0
-            said = "its running statistics are never updated"
-            return self._report(history, call, momentum, sure, said) if sure else None
+        sure = 1.0 if seen.untouched else 0.7 if self._suffers(history) else 0.0
+        said = "its running statistics are never updated"
+        return self._report(history, call, 0.0, sure, said) if sure else None
+
+    def _slow(self, history: History, call: BatchNormCall, momentum: float) -> Finding | None:
+        """Return the fault where the statistics are still those of the start, and these are off."""
         steps = max(history.profile.planned_steps or history.step, history.step)
         left = (1.0 - momentum) ** steps
-        if history.step < self.least_steps or left < self.least_left:
+        if history.step < max(1, self.least_steps) or left < self.least_left:
+            return None
+        if self._apart(history, call) is None:
             return None
         said = f"after {steps} steps its statistics are still {100 * left:.0f} % those of the start"
         return self._report(history, call, momentum, 0.9, said)

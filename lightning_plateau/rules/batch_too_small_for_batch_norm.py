@@ -7,11 +7,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.signal import BATCH_SIZE, NORMALIZATION_VALUES
 from lightning_plateau.core.statistics import finite, row_medians
+from lightning_plateau.core.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,14 @@ def _modes(history: History) -> dict[str, list[bool]]:
     """Return by layer whether each call normalizes by the batch; frozen layers do not."""
     modes: dict[str, list[bool]] = defaultdict(list)
     for tape in history.tapes:
-        for operation in tape.named({"batch_norm"}):
-            modes[operation.layer].append(operation.attributes.get("training") is not False)
+        for layer, by_batch in _modes_on(tape):
+            modes[layer].append(by_batch)
     return modes
+
+
+@derived
+def _modes_on(tape: Tape) -> list[tuple[str, bool]]:
+    return [
+        (call.layer, call.attributes.get("training") is not False)
+        for call in tape.named({"batch_norm"})
+    ]

@@ -72,9 +72,11 @@ class ClippingSaturated(Rule):
         if len(coefficients) < self.minimum_rows:
             return self._held(history)
         clipped = float((coefficients < 0.999).mean())
+        if clipped <= self.least_share:
+            return None
         left = float(np.median(coefficients))
         sure = self._sureness(history, left)
-        if clipped <= self.least_share or sure == 0.0:
+        if sure == 0.0:
             return None
         value = history.profile.gradient_clip_val
         norms = history[GRADIENT_NORM].finite.values

@@ -97,8 +97,9 @@ class ConstantFeatures(Rule):
         compared = None if tape is None else next(iter(comparisons(tape)), None)
         if tape is None or compared is None or not _targets_vary(history):
             return None
-        leaves = _leaves(tape, compared)
-        if leaves and all(self._is_constant(history, name) for name in leaves):
+        constant = {name for name in history[DATA_MEAN].labels if self._is_constant(history, name)}
+        leaves = _leaves(tape, compared) if constant else []
+        if leaves and constant.issuperset(leaves):
             return self._report(history, leaves[0])
         return self._wiped_out(history)
 
@@ -109,7 +110,13 @@ class ConstantFeatures(Rule):
             for signal in (DATA_MINIMUM, DATA_MAXIMUM, DATA_MEAN, DATA_CONSTANT)
         )
         lengths = {len(lowest), len(highest), len(mean), len(share)}
-        if len(lengths) > 1 or len(mean) < self.fewest_batches or not np.isfinite(mean).all():
+        if (
+            len(lengths) > 1
+            or len(mean) < max(1, self.fewest_batches)
+            or not np.isfinite(mean).all()
+        ):
+            return False
+        if not (lowest[-1] == highest[-1] or share[-1] == 1.0):
             return False
         same = bool(np.all((lowest == highest) | (share == 1.0)))
         return same and _is_one(mean) and _is_one(lowest) and _is_one(highest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -88,17 +87,13 @@ class NearOverflow(Rule):
 @derived
 def _nearest(tape: Tape) -> tuple[float, Operation | None]:
     """Return the largest share of a type's range that an output takes up, and the operation."""
-    found = [(share, made) for made in called(tape, _MAKERS) for share in _shares(made)]
-    return max(found, key=lambda one: one[0], default=(0.0, None))
-
-
-def _shares(operation: Operation) -> Iterator[float]:
-    """Yield the largest finite output as a share of the largest number of its type."""
-    if not operation.requires_grad:
-        return  # what has no gradient is a mask
-    if not operation.dtype.startswith(("float", "bfloat")):
-        return
-    for name in ("minimum", "maximum"):
-        share = abs(operation.statistics.get(name, 0.0)) / largest(operation.dtype)
-        if share <= 1.0:
-            yield share
+    nearest: tuple[float, Operation | None] = (0.0, None)
+    for made in called(tape, _MAKERS):
+        # What has no gradient is a mask.
+        if made.requires_grad and made.dtype.startswith(("float", "bfloat")):
+            limit = largest(made.dtype)
+            for name in ("minimum", "maximum"):
+                share = abs(made.statistics.get(name, 0.0)) / limit
+                if nearest[0] < share <= 1.0:
+                    nearest = share, made
+    return nearest

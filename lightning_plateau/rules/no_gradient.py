@@ -83,6 +83,9 @@ class NoGradient(Rule):
         idle = self._idle_optimizer(history)
         if idle is not None:
             return idle
+        last = recent.last_row
+        if not (np.isnan(last) | (last == 0.0)).any():
+            return None
         frozen = history.profile.frozen
         trained = [label for label in recent.labels if label not in frozen]
         zeros = (np.isnan(recent.values) | (recent.values == 0.0)).all(axis=0)

@@ -83,6 +83,8 @@ class NonFiniteInput(Rule):
     def check(self, history: History) -> Finding | None:
         """Return the fault at the first step that a non-finite tensor of the batch broke."""
         counts = history[DATA_NON_FINITE]
+        if not (counts.values > 0).any():
+            return None
         handled = np.zeros(len(counts.labels), dtype=bool)
         for step, row in zip(counts.steps.tolist(), counts.values, strict=True):
             if not (row > 0).any():

@@ -80,6 +80,6 @@ class OscillatingLoss(Rule):
         )
 
     def _swings(self, swings: Oscillation) -> bool:
-        if swings.amplitude < self.least_amplitude:
-            return False
-        return swings.to_and_fro or (swings.noise_free and swings.turns >= self.least_turns)
+        turns = swings.noise_free and swings.turns >= self.least_turns
+        # The amplitude takes longest, and most losses end before it.
+        return (swings.to_and_fro or turns) and not swings.amplitude < self.least_amplitude

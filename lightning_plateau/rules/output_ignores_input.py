@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
@@ -134,14 +135,13 @@ class OutputIgnoresInput(Rule):
 def _made_blindly(tape: Tape, comparison: Comparison) -> Operation | None:
     """Return what made the prediction, where layers did, and no data had a part in it."""
     made = tape.producer(comparison.prediction)
-    if made is None or not any(one.name in _LAYERS for one in tape.ancestors(made)):
+    if made is None or not {*_sources(tape, made)} <= {"parameter", "fresh"}:
         return None
-    return made if _sources(tape, made) <= {"parameter", "fresh"} else None
+    return made if any(one.name in _LAYERS for one in tape.ancestors(made)) else None
 
 
-def _sources(tape: Tape, made: Operation) -> set[str]:
-    """Return the kinds of tensors that the values of ``made`` come from."""
-    sources: set[str] = set()
+def _sources(tape: Tape, made: Operation) -> Iterator[str]:
+    """Yield the kinds of tensors that the values of ``made`` come from."""
     fresh = {name for name in tape.names if _is_fresh(name)}
     wanted = {made.index}
     for index in range(made.index, -1, -1):
@@ -149,17 +149,16 @@ def _sources(tape: Tape, made: Operation) -> set[str]:
             continue
         operation = tape.operations[index]
         if operation.name in fresh:
-            sources.add("fresh")
+            yield "fresh"
             continue
         if not operation.operands:
-            sources.add("other")  # numbers from who knows where: torch.tensor(array)
+            yield "other"  # numbers from who knows where: torch.tensor(array)
         shaped = operation.name in _SHAPED_LIKE
         for operand in operation.operands[:1] if shaped else operation.operands:
             if operand.source == "operation":
                 wanted.add(operand.index)
             else:
-                sources.add(operand.source)
-    return sources
+                yield operand.source
 
 
 def _is_fresh(name: str) -> bool:

@@ -90,6 +90,8 @@ class ParametersNotOptimized(Rule):
         ):
             return None
         idle = [p for p in profile.parameters if p.trainable and not p.optimized]
+        if not idle:
+            return None
         used = _used(history)
         forgotten = [p for p in idle if p.name in used] if history.tapes else idle
         if not forgotten:
@@ -157,8 +159,11 @@ def _used_on(tape: Tape) -> Mapping[str, int]:
 def _strays(history: History) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Return site and shape of each parameter that nobody holds and that backward reached."""
     tape = history.last_tape
-    if tape is None:
-        return ()
+    return () if tape is None else _strays_on(tape)
+
+
+@derived
+def _strays_on(tape: Tape) -> tuple[tuple[str, tuple[int, ...]], ...]:
     return tuple(
         (operation.site, operand.shape)
         for operation in reversed(_differentiated(tape))

@@ -11,6 +11,7 @@ import numpy as np
 
 from lightning_plateau.core.chance import chance_loss, summed, untrained_loss
 from lightning_plateau.core.columns import first_known
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.patience import patience
@@ -36,6 +37,7 @@ from lightning_plateau.core.tape import (
 _JUDGED = frozenset({"linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "addmm"})
 _PRODUCTS = frozenset({"matmul", "mm", "addmm"})
 _SUMS = frozenset({"add", "iadd"})
+_PLAIN = ACTIVATIONS | LINEAR_OPERATIONS | LOSSES
 
 
 _MOSTLY = 0.5
@@ -263,23 +265,27 @@ def _gains(history: History, tape: Tape) -> tuple[_Gain, ...]:
     norms, shapes = first_known(history[INITIAL_NORMS]), history.profile.shapes
     trainable = history.profile.trainable
     found = []
-    for stage in stages(tape):
+    for stage in _plain_stages(tape):
         shape = shapes.get(stage.weight, ()) if stage.weight in trainable else ()
         norm = norms.get(stage.weight)
         if stage.operation.name not in _JUDGED or len(shape) < 2 or norm is None:
             continue
         units = shape[-1] if stage.operation.name in _PRODUCTS else shape[0]
-        if units and _plain(tape, stage):
+        if units:
             spread = stage.operation.statistics.get("std", math.nan)
             value = min(1e100, max(0.0, norm)) / math.sqrt(units)
             found.append(_Gain(stage.weight, stage.operation.site, value, spread))
     return tuple(found)
 
 
-def _plain(tape: Tape, stage: Stage) -> bool:
-    """Whether a layer leads to activations, further layers and losses only, as it is."""
-    users = _users(tape, stage.operation)
-    return all(user.name in ACTIVATIONS | LINEAR_OPERATIONS | LOSSES for user in users)
+@derived
+def _plain_stages(tape: Tape) -> tuple[Stage, ...]:
+    """Return the layers that lead to activations, further layers and losses only, as they are."""
+    return tuple(
+        stage
+        for stage in stages(tape)
+        if all(user.name in _PLAIN for user in _users(tape, stage.operation))
+    )
 
 
 def _users(tape: Tape, operation: Operation) -> list[Operation]:

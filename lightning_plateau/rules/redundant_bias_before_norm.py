@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import times_used
@@ -64,7 +65,7 @@ class RedundantBiasBeforeNorm(Rule):
         tape = history.last_tape
         if tape is None:
             return None
-        pairs = dict(_redundant(tape))
+        pairs = _redundant(tape)
         if not pairs:
             return None
         names = list(pairs)
@@ -84,7 +85,10 @@ class RedundantBiasBeforeNorm(Rule):
         )
 
 
-def _redundant(tape: Tape) -> Iterator[tuple[str, BatchNormCall]]:
+@derived
+def _redundant(tape: Tape) -> dict[str, BatchNormCall]:
+    """Return the norms that subtract a bias, by its name."""
+    pairs = {}
     users = times_used(tape)
     for call in batch_norm_calls(tape):
         layer = _only_source(tape, call.given, users)
@@ -92,7 +96,8 @@ def _redundant(tape: Tape) -> Iterator[tuple[str, BatchNormCall]]:
             continue
         bias = _bias(layer)
         if bias is not None and bias.shape == (call.channels,) and _same_channels(layer, call):
-            yield bias.name, call
+            pairs[bias.name] = call
+    return pairs
 
 
 def _only_source(tape: Tape, operand: Operand, users: Mapping[int, int]) -> Operation | None:

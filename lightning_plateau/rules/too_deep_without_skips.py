@@ -98,8 +98,8 @@ def _depth(tape: Tape, least: int) -> int:
 
     Where that are fewer than ``least``, 0 may stand for it.
     """
-    if len(called(tape, _LAYERS)) < least:
-        return 0  # whatever leads around them
+    if len(called(tape, _LAYERS)) < least or _skips(tape, least):
+        return 0
     depths: dict[int, int] = {}
     used: set[str] = set()
     for operation in computing(tape):
@@ -112,6 +112,22 @@ def _depth(tape: Tape, least: int) -> int:
             depths[operation.index] = min(before) + _is_new_layer(operation, used)
     answers = [depths.get(one.prediction.index, 0) for one in comparisons(tape)]
     return min(answers, default=0)
+
+
+def _skips(tape: Tape, least: int) -> bool:
+    """Whether the way of the farthest leaps leads from some answers to data over a few layers."""
+    for answer in (one.prediction for one in comparisons(tape)):
+        operand, layers = answer, 0
+        while operand.source == "operation" and layers < least:
+            operation = tape.operations[operand.index]
+            layers += operation.name in _LAYERS
+            given = [o for o in operation.operands if o.source in ("operation", "batch")]
+            if not given:
+                break
+            operand = min(given, key=lambda o: (o.source == "operation", o.index))
+        if operand.source == "batch" and layers < least:
+            return True
+    return False
 
 
 def _is_new_layer(operation: Operation, used: set[str]) -> bool:

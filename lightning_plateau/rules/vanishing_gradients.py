@@ -213,13 +213,13 @@ def _profile(history: History, window: int) -> _Profile:
     """Return the layers' relative gradients over the recent ``window`` rows."""
     recent = history[GRADIENT_NORMS].tail(window)
     sizes = last_known(history[PARAMETER_NORMS])
-    usual = row_medians(recent.values.T)
+    weights = [name for name in weights_by_depth(history) if name in recent.places]
+    usual = row_medians(recent.values.T[[recent.places[name] for name in weights]]).tolist()
     names: list[str] = []
     decades: list[float] = []
     first = math.nan
-    for name in weights_by_depth(history):
-        place, size = recent.places.get(name), sizes.get(name, 0.0)
-        gradient = float(usual[place]) if place is not None else 0.0
+    for name, gradient in zip(weights, usual, strict=True):
+        size = sizes.get(name, 0.0)
         # Zeros are another fault: LP304.
         if gradient > 0.0 and size > 0.0:
             first = gradient if not names else first
@@ -227,8 +227,8 @@ def _profile(history: History, window: int) -> _Profile:
             decades.append(math.log10(gradient) - math.log10(size))
     losses = np.abs(finite_values(history[LOSS].tail(window)))
     leverage = math.nan
-    if names and len(losses) and np.median(losses) > 0.0:
-        level = float(np.median(losses))
+    level = float(np.median(losses)) if len(losses) else 0.0
+    if names and level > 0.0:
         logarithm = math.log10(first) + math.log10(sizes[names[0]]) - math.log10(level)
         leverage = 10.0 ** min(logarithm, 300.0)
     return _Profile(tuple(names), np.array(decades), leverage)

@@ -88,11 +88,11 @@ class WeightsUnchanged(Rule):
         if history.step == 0:
             return self._never_stepped(history)
         updates = history[UPDATE_RATIOS]
-        rows = updates.where(np.isin(updates.steps, _steps_that_should_move(history)))
-        if len(rows) < self.minimum_rows or not np.isfinite(updates.values).any():
-            return None
         # What is NaN was not measured; an infinite ratio is a parameter that moved from zero.
         if not (np.isnan(updates.values) | (updates.values == 0.0)).all():
+            return None
+        rows = updates.where(np.isin(updates.steps, _steps_that_should_move(history)))
+        if len(rows) < self.minimum_rows or not np.isfinite(updates.values).any():
             return None
         if history.profile.schedulers and not (history.epoch_ends or history.finished):
             return None
