@@ -14,6 +14,7 @@ import numpy as np
 from lightning_plateau.core.catalogue import defined_in
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
+from lightning_plateau.core.lines import line_of
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.stalled import stalled_short
 from lightning_plateau.rules import catalogue
@@ -167,7 +168,7 @@ def _ask(rule: Rule, history: History) -> Finding | None:
     try:
         # Values near the largest float may overflow on the way: infinity is an answer, too.
         with np.errstate(all="ignore"):
-            return rule.check(history)
+            found = rule.check(history)
     except Exception as error:  # noqa: BLE001 - a rule that fails becomes a finding
         return Finding(
             "LP903",
@@ -179,6 +180,9 @@ def _ask(rule: Rule, history: History) -> Finding | None:
             why="this fault was not looked for",
             where=rule.code,
         )
+    if found is None:
+        return None
+    return replace(found, line=line_of(history, found.where, rule.method))
 
 
 def rank(findings: Iterable[Finding], symptoms: Iterable[str]) -> tuple[Finding, ...]:

@@ -9,7 +9,8 @@ import pytest
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.rule import Remark, Rule
+from lightning_plateau.core.profile import Profile
+from lightning_plateau.core.rule import Method, Remark, Rule
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.diagnosis import all_rules, diagnose, diagnose_since, rank, select_rules
@@ -268,3 +269,20 @@ def test_what_is_only_possible_is_ranked_by_how_probable_it_is() -> None:
     assert [f.code for f in rank([grave, light], ())] == ["XX2", "XX1"]
     likely = Finding("XX1", "grave", 0, Severity.ERROR, 0.6, "a")
     assert [f.code for f in rank([likely, replace(light, confidence=0.9)], ())] == ["XX1", "XX2"]
+
+
+def test_a_finding_names_the_line_of_its_layer_and_else_the_method_of_its_rule() -> None:
+    @dataclass(frozen=True)
+    class Placed(Fault):
+        method: ClassVar[Method] = "configure_optimizers"
+        where: str = ""
+
+        def check(self, history: History) -> Finding | None:
+            return self.finding(history, 0.7, "fault of 1", where=self.where)
+
+    tape = Tape(0, (Operation(0, "linear", "net.fc", line="nets.py:31"),))
+    lines = {"configure_optimizers": "train.py:7"}
+    run = history(loss=[1.0], tapes=[tape], profile=Profile(lines=lines))
+    assert diagnose(run, [Placed(where="net.fc (linear)")])[0].line == "nets.py:31"
+    assert diagnose(run, [Placed()])[0].line == "train.py:7"
+    assert diagnose(run, [Fault()])[0].line == ""

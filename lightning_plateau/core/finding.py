@@ -54,6 +54,8 @@ class Finding:
         why: What the fault does to training, one sentence.
         fix: The line to change or the thing to do.
         where: The layer, parameter, operation or tensor at fault.
+        line: The line of the user's code where it is called, or the method that has to do with it,
+            ``"train.py:42"``; ``""`` where that is not known.
         remedies: Names of remedies in the order in which to try them.
         explains: Codes of the symptoms that this fault accounts for.
         explained_by: Code of the reported cause that accounts for this finding; ``""`` for none.
@@ -78,6 +80,7 @@ class Finding:
     remedies: tuple[str, ...] = ()
     explains: tuple[str, ...] = ()
     explained_by: str = ""
+    line: str = ""
 
     @property
     def certain(self) -> bool:

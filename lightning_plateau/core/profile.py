@@ -135,6 +135,8 @@ class Profile(Derivable):
         monitors: What stops, saves or lowers the learning rate by a logged metric.
         unshaped: Whether some parameters have no shape yet, and stand here with that of a scalar:
             lazy layers get theirs in the first forward pass.
+        lines: Where methods of the user's module begin, ``"train.py:42"`` by name:
+            ``training_step`` and ``configure_optimizers``.
     """
 
     parameters: tuple[ParameterFact, ...] = ()
@@ -159,6 +161,7 @@ class Profile(Derivable):
     monitor: str | None = None
     monitors: tuple[MonitorFact, ...] = ()
     unshaped: bool = False
+    lines: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def steps_per_epoch(self) -> int | None:

@@ -11,6 +11,7 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import Signal
 
 Remark = Literal["never", "while-well", "while-falling"]
+Method = Literal["", "configure_optimizers", "training_step"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Rule(ABC):
         requires: Signals without which the rule has nothing to say; they decide what is measured.
         explains: Codes of the symptoms and lesser causes that this fault accounts for.
         remedies: Names of remedies in the order in which to try them.
+        method: Method of the module that the fault is mended in where no operation on the tape
+            stands for it: ``"configure_optimizers"`` or ``"training_step"``.
         why: What the fault does to training, one sentence.
     """
 
@@ -47,6 +50,7 @@ class Rule(ABC):
     requires: ClassVar[tuple[Signal, ...]] = ()
     explains: ClassVar[tuple[str, ...]] = ()
     remedies: ClassVar[tuple[str, ...]] = ()
+    method: ClassVar[Method] = ""
     why: ClassVar[str] = ""
 
     @abstractmethod

@@ -193,6 +193,8 @@ class Operation:
         requires_grad: Whether the output takes part in backward.
         statistics: ``mean``, ``std``, ``minimum``, ``maximum``, ``non_finite`` (0 or 1) and, where
             they make sense, ``dead_units``, ``saturated``. Empty for outputs of whole numbers.
+        line: The innermost line of the user's own code that led to the call, ``"train.py:42"``;
+            ``""`` where it is not known.
     """
 
     index: int
@@ -204,6 +206,7 @@ class Operation:
     attributes: Mapping[str, Value] = field(default_factory=dict)
     requires_grad: bool = True
     statistics: Mapping[str, float] = field(default_factory=dict)
+    line: str = ""
 
     @property
     def site(self) -> str:

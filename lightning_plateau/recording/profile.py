@@ -30,6 +30,7 @@ from lightning_plateau.core.profile import (
     SchedulerFact,
     Value,
 )
+from lightning_plateau.recording.caller import method_lines
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def take_profile(
         monitor=hints.monitor,
         monitors=tuple(_monitors(trainer)),
         unshaped=any(is_lazy(p) for p in module.parameters()),
+        lines=method_lines(module),
     )
 
 

@@ -23,6 +23,7 @@ from lightning_plateau.core.tape import (
     Operand,
     Operation,
 )
+from lightning_plateau.recording.caller import calling_line
 from lightning_plateau.recording.calls import bound_arguments, operation_name
 from lightning_plateau.recording.draft import Draft
 from lightning_plateau.recording.modes import alone, enter, fused_name, leave
@@ -259,7 +260,9 @@ class TapeRecorder(TorchFunctionMode):
         tensors = [tensor for value in named.values() for tensor in _tensors(value)]
         attributes: dict[str, Value] = {key: value for key, value in named.items() if _plain(value)}
         operands = tuple(self._operand(tensor) for tensor in tensors)
-        self.draft.operations.append(Operation(index, name, layer, operands, attributes=attributes))
+        self.draft.operations.append(
+            Operation(index, name, layer, operands, attributes=attributes, line=calling_line())
+        )
         plain_code = not layer or layer not in self._parametric
         if name in _INSPECTED or (name in ELEMENTWISE and plain_code):
             for position, tensor in enumerate(tensors):
@@ -299,6 +302,7 @@ class TapeRecorder(TorchFunctionMode):
             _dtype(made),
             noted.attributes,
             made.requires_grad,
+            line=noted.line,
         )
         for tensor in _tensors(result):
             origin = self._origin.get(tensor)

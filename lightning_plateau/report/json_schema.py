@@ -60,6 +60,7 @@ FINDING = _object(
     why=TEXT,
     fix=TEXT,
     where=TEXT,
+    line=TEXT,
     remedies=_list(TEXT),
     explains=_list(TEXT),
     explained_by=TEXT,

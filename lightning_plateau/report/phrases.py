@@ -113,6 +113,28 @@ def measured(evidence: Evidence) -> str:
     return f"{quantity(evidence.quantity)} {number(evidence.value)}{unit}{limit}{where}"
 
 
+def mending(finding: Finding) -> str:
+    """Write what to do about a finding, after the line to do it in where that is known.
+
+    Example:
+        >>> from lightning_plateau.core.finding import Severity
+        >>> about = (
+        ...     "LP701",
+        ...     "softmax-before-cross-entropy",
+        ...     0,
+        ...     Severity.ERROR,
+        ...     1.0,
+        ...     "softmax twice",
+        ... )
+        >>> mending(Finding(*about))
+        'lightning-plateau explain LP701'
+        >>> mending(Finding(*about, fix="return the logits", line="train.py:12"))
+        'train.py:12: return the logits'
+    """
+    fix = finding.fix or f"lightning-plateau explain {finding.code}"
+    return f"{finding.line}: {fix}" if finding.line and finding.fix else fix
+
+
 @singledispatch
 def one_line(record: object) -> str:
     """Write a finding, intervention, outcome or note in one line, as it happens.
@@ -131,8 +153,9 @@ def one_line(record: object) -> str:
 
 @one_line.register
 def _(record: Finding) -> str:
-    text = f"step {record.step}: {record.code} {record.name} ({record.certainty}): {record.message}"
-    return " ".join(text.split())
+    at = f" at {record.line}" if record.line else ""
+    what = f"{record.code} {record.name} ({record.certainty}){at}"
+    return " ".join(f"step {record.step}: {what}: {record.message}".split())
 
 
 @one_line.register

@@ -14,7 +14,7 @@ from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.report.assessment import Assessment, Cause, Health, Treatment, assess
-from lightning_plateau.report.phrases import change, measured, one_line, wrapped
+from lightning_plateau.report.phrases import change, measured, mending, one_line, wrapped
 from lightning_plateau.report.verdict import losses, said
 
 StrPath = str | os.PathLike[str]
@@ -65,6 +65,7 @@ def explain_finding(
     lines = [heading(finding, width), *wrapped(finding.message, width, indent="  ")]
     fields = [
         ("where", finding.where),
+        ("line", finding.line),
         *((("seen", measured(evidence))) for evidence in finding.evidence),
         ("why", finding.why),
         ("fix", finding.fix),
@@ -165,8 +166,7 @@ def _cause(cause: Cause, place: str, width: int, most: int) -> list[str]:
     finding, indent = cause.finding, " " * len(place)
     lines = [heading(finding, width, place)]
     lines += wrapped(finding.message, width, indent=indent, most=most)
-    fix = finding.fix or f"lightning-plateau explain {finding.code}"
-    lines += wrapped(fix, width, indent=indent, label="do       ", most=most)
+    lines += wrapped(mending(finding), width, indent=indent, label="do       ", most=most)
     symptoms = ", ".join(f"{f.code} {f.name}" for f in cause.symptoms)
     lines += wrapped(symptoms, width, indent=indent, label="explains ", most=1)
     return lines
@@ -206,5 +206,5 @@ def _next_time(state: Assessment, width: int) -> list[str]:
     for finding in state.passed:
         if finding.fix and finding.code in treated:
             label = _label("" if lines else "do")
-            lines += wrapped(f"for {finding.code}: {finding.fix}", width, label=label, most=1)
+            lines += wrapped(f"for {finding.code}: {mending(finding)}", width, label=label, most=1)
     return lines[:2]

@@ -9,7 +9,7 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 from lightning_plateau.core.trend import loss_trend
 from lightning_plateau.report.assessment import Assessment, Health
-from lightning_plateau.report.phrases import counted, number
+from lightning_plateau.report.phrases import counted, mending, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,4 @@ def advice(state: Assessment) -> tuple[Advice, ...]:
     mended = [f for f in state.passed if f.fix and f.code in treated]
     if state.health is Health.HEALTHY:
         return ()
-    return tuple(
-        Advice(finding, finding.fix or f"lightning-plateau explain {finding.code}")
-        for finding in (*left, *mended)
-    )
+    return tuple(Advice(finding, mending(finding)) for finding in (*left, *mended))

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 
@@ -93,6 +93,7 @@ class DetachedLoss(Rule):
         "LP807",
         "LP808",
     )
+    method: ClassVar[Method] = "training_step"
     why: ClassVar[str] = "no parameter gets a gradient, so nothing is learned"
 
     def check(self, history: History) -> Finding | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENTS_LEFT_OVER
 
 
@@ -74,6 +74,7 @@ class GradientsNotZeroed(Rule):
         "LP807",
         "LP808",
     )
+    method: ClassVar[Method] = "training_step"
     why: ClassVar[str] = "each step adds up the gradients of all batches so far"
 
     minimum_rows: int = 3

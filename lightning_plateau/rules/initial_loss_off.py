@@ -9,7 +9,7 @@ from typing import ClassVar
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES
 
@@ -68,6 +68,7 @@ class InitialLossOff(Rule):
         "LP808",
     )
     remedies: ClassVar = ("reinitialize", "standardize-input")
+    method: ClassVar[Method] = "training_step"
     why: ClassVar[str] = "scores that are too large saturate the softmax before training begins"
 
     least_ratio: float = 3.0

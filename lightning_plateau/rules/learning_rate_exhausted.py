@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import share_of_peak, spent_at
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import LEARNING_RATES
 
 
@@ -48,6 +48,7 @@ class LearningRateExhausted(Rule):
     requires: ClassVar = (LEARNING_RATES,)
     explains: ClassVar = ("LP306", "LP401", "LP405", "LP407", "LP414", "LP807", "LP808")
     remedies: ClassVar = ("warm-restart",)
+    method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "the steps have become too short to learn anything more"
 
     spent: float = 0.01

@@ -15,7 +15,7 @@ from lightning_plateau.core.oscillation import oscillation
 from lightning_plateau.core.quantities import one_digit
 from lightning_plateau.core.rise import Rise, rise
 from lightning_plateau.core.roles import entries
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import (
     ACTIVATION_DEAD,
     DATA_MEAN,
@@ -119,6 +119,7 @@ class LearningRateTooHigh(Rule):
         "LP808",
     )
     remedies: ClassVar = ("decay-learning-rate", "warm-up", "roll-back", "clip-gradients")
+    method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "a step longer than the gradient holds for overshoots the minimum"
 
     large_update: float = 0.1

@@ -13,7 +13,7 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import share_of_peak, warming_up
 from lightning_plateau.core.progress import Progress, progress
 from lightning_plateau.core.quantities import one_digit
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import (
     EXPERIMENT_STEP_SIZE,
     GRADIENT_NORMS,
@@ -79,6 +79,7 @@ class LearningRateTooLow(Rule):
     )
     explains: ClassVar = ("LP104", "LP306", "LP401", "LP405", "LP414", "LP802", "LP807", "LP808")
     remedies: ClassVar = ("raise-learning-rate",)
+    method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "the network stays where it was initialized"
 
     least_path: float = 0.02

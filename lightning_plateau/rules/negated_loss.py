@@ -12,7 +12,7 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.likeness import Likeness, likenesses
 from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.progress import progress
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.sign import LIKELIHOODS, signs
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.tape import Tape
@@ -73,6 +73,7 @@ class NegatedLoss(Rule):
         "LP807",
         "LP808",
     )
+    method: ClassVar[Method] = "training_step"
     why: ClassVar[str] = "each step moves the model away from the targets"
 
     least_correlation: float = 0.1

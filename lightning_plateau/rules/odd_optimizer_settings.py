@@ -10,7 +10,7 @@ from typing import ClassVar
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact, Profile, Value
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 
 _ADAMS = frozenset({"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "SparseAdam"})
 _MOMENTA = frozenset({"SGD", "RMSprop"})
@@ -83,6 +83,7 @@ class OddOptimizerSettings(Rule):
         "LP807",
         "LP808",
     )
+    method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "the steps do not go where the gradient points, or hardly go at all"
 
     largest_eps: float = 1e-2

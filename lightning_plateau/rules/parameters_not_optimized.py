@@ -10,7 +10,7 @@ from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import ParameterFact
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.tape import Operation, Tape
 
 
@@ -75,6 +75,7 @@ class ParametersNotOptimized(Rule):
         "LP807",
         "LP808",
     )
+    method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "their gradients are thrown away, and they keep their random start"
 
     most_named: int = 3

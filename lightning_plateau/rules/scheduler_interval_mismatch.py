@@ -9,7 +9,7 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import rises_throughout, share_of_peak, spent_at
 from lightning_plateau.core.profile import Profile, SchedulerFact
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import LEARNING_RATES
 
 _RISING = {"OneCycleLR": "total_steps", "LinearLR": "total_iters"}
@@ -72,6 +72,7 @@ class SchedulerIntervalMismatch(Rule):
         "LP807",
         "LP808",
     )
+    method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "the learning rate is gone within an epoch, or never arrives"
 
     spent: float = 0.01

@@ -13,7 +13,7 @@ from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.progress import Progress, progress
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
 from lightning_plateau.core.statistics import block_medians
 from lightning_plateau.core.trend import finite_values
@@ -63,6 +63,7 @@ class SlowConvergence(Rule):
     symptom: ClassVar[bool] = True
     requires: ClassVar = (LOSS, LEARNING_RATES)
     remedies: ClassVar = ("switch-optimizer", "raise-learning-rate")
+    method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "the run will end before it has learned"
 
     minimum_rows: int = 100

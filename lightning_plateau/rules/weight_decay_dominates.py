@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_plateau.core.decay import Decay, decay
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.rule import Method, Rule
 from lightning_plateau.core.signal import (
     GRADIENT_NORMS,
     INITIAL_NORMS,
@@ -89,6 +89,7 @@ class WeightDecayDominates(Rule):
         "LP807",
         "LP808",
     )
+    method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "the weights go to zero, or past it, whatever the data say"
 
     least_share: float = 0.5

@@ -25,10 +25,10 @@ ERASED = r"\n|\r\x1b\[2K"
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
 
 
-def loader(rows: int = 480) -> DataLoader:
+def loader(rows: int = 1920) -> DataLoader:
     torch.manual_seed(0)
     points = torch.randn(rows, 3)
-    return DataLoader(TensorDataset(points, points.sum(1, keepdim=True)), batch_size=4)
+    return DataLoader(TensorDataset(points, points.sum(1, keepdim=True)), batch_size=16)
 
 
 def trained(callback: PlateauCallback, bar, tmp_path, module=None) -> None:
