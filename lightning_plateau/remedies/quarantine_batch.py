@@ -23,7 +23,8 @@ class QuarantineBatch(Remedy):
 
     What it changes:
         The batches whose steps were skipped so far are written down by their place: their index
-        where the data come in the same order in each epoch, else epoch and index. A step of such a
+        where the data come in the same order in each epoch, else epoch and index. Where a loader
+        shuffles by itself no batch comes again, and it refuses. A step of such a
         batch is left out as skip-step leaves one out, whatever its gradients are. The places
         travel with the checkpoint, so that a resumed run leaves them out too.
 
@@ -58,7 +59,7 @@ class QuarantineBatch(Remedy):
         """Return why no batch can be put in quarantine; None where one can."""
         if not run.adapters:
             return "there is no optimizer"
-        reasons = [run.adapters[0].obstacle("skip"), _scaled(run)]
+        reasons = [run.adapters[0].obstacle("skip"), _scaled(run), _drawn_by_lot(run)]
         reason = next((reason for reason in reasons if reason is not None), None)
         reason = reason or quarantine.obstacle(run.trainer, run.step, len(run.adapters))
         if reason is None and len(_held(run)) >= MOST:
@@ -93,6 +94,13 @@ class QuarantineBatch(Remedy):
 
 def _scaled(run: Any) -> str | None:
     return None if run.scaler is None else "the gradient scaler skips steps by itself"
+
+
+def _drawn_by_lot(run: Any) -> str | None:
+    """Ranks share their samples out by the number of the epoch, which a resumed run has too."""
+    if run.history.profile.shuffled is not True or run.history.profile.world_size > 1:
+        return None
+    return "the loader draws its batches anew in each epoch, so that none comes again"
 
 
 def _held(run: Any) -> frozenset[Place]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.journal import Note, Record
+from lightning_plateau.core.remedy import Intervention
 from lightning_plateau.report.console import show, visible
 from lightning_plateau.report.phrases import one_line
 
 LOGGER = logging.getLogger("lightning_plateau")
+OFTEN = 4
+"""Time from which on the same remedy for the same fault is told at each doubling alone."""
 
 
 class Announcer:
     """Announces records of the journal at WARNING, and remarks at INFO.
+
+    What is done again and again, as the steps of damaged batches are skipped, is told a few times,
+    and then each time that it was done twice as often; the journal holds all of it.
 
     Where the user has set up no logging for ``lightning_plateau`` and none at the root, lines go
     to standard output; else they go where the user sends them.
@@ -28,11 +35,23 @@ class Announcer:
     def __init__(self, *, quiet: bool = False) -> None:
         self.enabled = True
         self._quiet = quiet
+        self._times: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, record: Record | Note) -> None:
         """Announce ``record`` in one line."""
         remark = isinstance(record, Finding) and record.severity is Severity.INFO
-        self._log(logging.INFO if remark else logging.WARNING, one_line(record))
+        times = self._count(record)
+        if times >= OFTEN and times & (times - 1):
+            return
+        often = f" (time {times}; told again at time {2 * times})" if times >= OFTEN else ""
+        self._log(logging.INFO if remark else logging.WARNING, one_line(record) + often)
+
+    def _count(self, record: Record | Note) -> int:
+        """Return how often the same was done, this time included; 0 for what is not done."""
+        if not isinstance(record, Intervention):
+            return 0
+        self._times[record.remedy, record.code] += 1
+        return self._times[record.remedy, record.code]
 
     def report(self, text: str) -> None:
         """Announce a report of several lines."""

@@ -94,6 +94,15 @@ def test_where_the_order_changes_only_that_epoch_is_meant() -> None:
     assert "already" in str(QuarantineBatch().obstacle(run))
 
 
+def test_batches_that_are_drawn_anew_in_each_epoch_are_refused() -> None:
+    run = trained()
+    assert QuarantineBatch().obstacle(run) is None
+    object.__setattr__(run.history.profile, "shuffled", True)
+    assert "anew in each epoch" in str(QuarantineBatch().obstacle(run))
+    object.__setattr__(run.history.profile, "world_size", 2)
+    assert QuarantineBatch().obstacle(run) is None
+
+
 def at(epoch: int, index: int, window: int = 1, total: int = 10) -> Any:
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_idx=index))
     return SimpleNamespace(
