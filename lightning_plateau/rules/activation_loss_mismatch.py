@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import exp, inf, log1p
+from math import exp, inf, log1p, prod
 from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
@@ -26,6 +26,8 @@ _NON_NEGATIVE = frozenset({"relu", "relu6", "softplus"})
 _AVERAGED = REGRESSION_LOSSES - {"poisson_nll_loss", "gaussian_nll_loss"}
 _NORMALIZED = 0.05
 """Deviation from Σ exp = 1 above which values are no log-probabilities, in any precision."""
+_MANY = 16
+"""Answers of which not all can be zero by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,15 @@ class ActivationLossMismatch(Rule):
         ==========================================  ==============================================
         loss                                        given
         ==========================================  ==============================================
-        ``binary_cross_entropy_with_logits``        the output of a sigmoid or softmax
+        ``binary_cross_entropy_with_logits``        the output of a sigmoid, softmax or rectifier
         ``binary_cross_entropy``                    values outside [0, 1]
         ``cross_entropy``                           the output of a sigmoid, tanh or rectifier
         ``cross_entropy``                           log-probabilities (harmless, but needless)
+        ``cross_entropy``                           several classes a sample as its targets
         ``cross_entropy``, ``nll_loss``             a single class
         ``nll_loss``, ``kl_div``                    probabilities, or raw scores
-        squared, absolute and Huber errors          a rectifier's output for negative targets
+        squared, absolute and Huber errors          a rectifier's output for negative targets, or
+                                                    one that is zero for every sample
         any                                         softmax over a single unit
         ==========================================  ==============================================
 
@@ -151,6 +155,41 @@ def _sigmoid_twice(comparison: Comparison, source: Operation | None) -> Mismatch
         f"takes logits and applies a sigmoid itself, but received the output of a {source.name}",
         "return the logits: leave the activation out of forward",
         _activation_fact(source),
+    )
+
+
+def _rectified_logits(comparison: Comparison, source: Operation | None) -> Mismatch | None:
+    if comparison.operation.name != "binary_cross_entropy_with_logits" or source is None:
+        return None
+    low = comparison.target.statistics.get("minimum", 1.0)
+    if source.name not in _NON_NEGATIVE or not low < 0.5:
+        return None
+    return Mismatch(
+        1.0,
+        f"takes logits of either sign, but received the output of a {source.name}: no sample can "
+        "get a probability below a half",
+        "return the logits: leave the activation out of forward",
+        _activation_fact(source),
+    )
+
+
+def _several_classes(comparison: Comparison, _: Operation | None) -> Mismatch | None:
+    given, target = comparison.prediction, comparison.target
+    if comparison.operation.name != "cross_entropy" or given.shape != target.shape:
+        return None
+    seen = target.statistics
+    hot = seen.get("integer") == 1.0 and (seen.get("minimum"), seen.get("maximum")) == (0.0, 1.0)
+    if not hot or len(given.shape) < 2:
+        return None
+    classes = seen.get("mean", 0.0) * given.shape[1]
+    # A row of zeros alone may leave a sample out; more than a one in a row cannot be meant so.
+    if not (classes > 1.0 + _NORMALIZED or seen.get("row_sum_error", 0.0) > 1.0 + _NORMALIZED):
+        return None
+    return Mismatch(
+        0.8,
+        f"shares one probability among all classes, but was given {classes:.2g} of them a sample",
+        "several labels at a time need binary_cross_entropy_with_logits",
+        Evidence("classes a sample", classes, 1.0),
     )
 
 
@@ -259,12 +298,27 @@ def _rectified_regression(comparison: Comparison, source: Operation | None) -> M
     seen = comparison.target.statistics
     low, spread = seen.get("minimum", 0.0), seen.get("std", 0.0)
     if not -inf < low < -0.05 * abs(spread):
-        return None
+        return _died(comparison, source) if spread > 0 else None
     return Mismatch(
         1.0,
         f"compares targets down to {low:.3g} with the output of a {source.name}, never below 0",
         "leave the activation out after the last layer of a regression",
         Evidence("smallest target", low, 0.0, source.site),
+    )
+
+
+def _died(comparison: Comparison, source: Operation) -> Mismatch | None:
+    """Return the mismatch where the rectifier answers zero, whatever it is asked."""
+    given = comparison.prediction
+    high = given.statistics.get("maximum", inf)
+    if source.name not in _HALF_BOUNDED or high != 0.0 or prod(given.shape) < _MANY:
+        return None
+    return Mismatch(
+        0.85,
+        f"is given the output of a {source.name}, which is zero for every sample and passes no "
+        "gradient: what ends a network may not die",
+        "leave the activation out after the last layer, or use softplus",
+        Evidence("largest answer", high, None, source.site),
     )
 
 
@@ -282,6 +336,8 @@ _JUDGES: tuple[_Judge, ...] = (
     _one_class,
     _softmax_of_one,
     _sigmoid_twice,
+    _rectified_logits,
+    _several_classes,
     _outside_unit_interval,
     _squashed_logits,
     _no_log_probabilities,

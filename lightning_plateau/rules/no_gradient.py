@@ -14,6 +14,9 @@ from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS, LOSS_PER_OPTIMIZER
 from lightning_plateau.core.tape import Operation, Tape
 
+_STEPS = frozenset({"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside"})
+"""Functions that are level but for leaps: what goes through them has a slope of zero."""
+
 
 @dataclass(frozen=True)
 class NoGradient(Rule):
@@ -26,7 +29,9 @@ class NoGradient(Rule):
         pass never uses, and parameters that it uses but that are cut off from the loss, by
         ``detach``, ``no_grad``, ``argmax`` or units that are all dead; and names the operation. It
         is certain where one of several optimizers steps on a loss of its own, and no parameter that
-        it holds has a gradient (a generator's loss on ``fake.detach()``).
+        it holds has a gradient (a generator's loss on ``fake.detach()``); and where every way from
+        the parameters to the loss leads through ``round``, ``sign`` or another function of steps,
+        whose slope is zero.
 
     Why it matters:
         These parameters keep their random start. Cut off in the middle, the whole network before
@@ -92,6 +97,9 @@ class NoGradient(Rule):
         still = [label for label in trained if zeros[recent.places[label]]]
         if not still:
             return None
+        step = _step(history.last_tape, still)
+        if step is not None:
+            return self._report_step(history, still, len(trained), step)
         cut = _cut(history.last_tape, set(still))
         listed = ", ".join(still[: self.most_named])
         more = f" and {len(still) - self.most_named} more" if len(still) > self.most_named else ""
@@ -105,6 +113,22 @@ class NoGradient(Rule):
             evidence=(Evidence("parameters without a gradient", float(len(still)), 0.0, still[0]),),
             fix=_fix(cut, cleared=cleared),
             where=still[0] if cut is None else cut.site,
+        )
+
+    def _report_step(
+        self, history: History, still: list[str], trained: int, step: Operation
+    ) -> Finding:
+        return self.finding(
+            history,
+            1.0,
+            f"{step.name} has a slope of zero, and all that {len(still)} of {trained} parameters "
+            f"do for the loss goes through it: {still[0]}"
+            + (f" to {still[-1]}" if len(still) > 1 else "")
+            + f" ({step.site})",
+            evidence=(Evidence("parameters without a gradient", float(len(still)), 0.0, still[0]),),
+            fix="let gradients pass as if there were no steps: "
+            f"x + (x.{step.name}() - x).detach(); or train with what comes before them",
+            where=step.site,
         )
 
     def _idle_optimizer(self, history: History) -> Finding | None:
@@ -178,6 +202,27 @@ def _cut(tape: Tape | None, still: set[str]) -> Operation | None:
         elif alive and not (uses and cut is not None and _uses(cut, still)):
             cut = operation
     return cut or last_use
+
+
+def _step(tape: Tape | None, still: list[str]) -> Operation | None:
+    """Return the function of steps that every way from all of ``still`` to the loss goes through.
+
+    None where one of them has a way around such functions, or none to the loss at all.
+    """
+    if tape is None or tape.root is None or not 0 <= tape.root < len(tape):
+        return None
+    met: Operation | None = None
+    reaching: set[int] = set()
+    for operation in computing(tape):
+        given = any(o.source == "operation" and o.index in reaching for o in operation.operands)
+        if not (given or _uses(operation, set(still))) or not operation.requires_grad:
+            continue
+        if operation.name in _STEPS:
+            met = operation if met is None else met
+        else:
+            reaching.add(operation.index)
+    used = {o.name for one in computing(tape) for o in one.operands if o.source == "parameter"}
+    return met if tape.root not in reaching and used.issuperset(still) else None
 
 
 def _uses(operation: Operation, names: set[str]) -> bool:

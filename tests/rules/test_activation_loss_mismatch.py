@@ -27,6 +27,11 @@ FAULTS: dict[str, tuple[Loss, nn.Module, Tensor]] = {
         nn.Sequential(nn.Linear(4, 1), nn.Sigmoid()),
         *BINARY,
     ),
+    "rectified logits of yes or no": (
+        lambda net, x, y: F.binary_cross_entropy_with_logits(net(x), y),
+        RECTIFIED,
+        *BINARY,
+    ),
     "logits into binary cross-entropy": (
         lambda net, x, y: F.binary_cross_entropy(5 * net(x), y),
         ONE,
@@ -87,6 +92,21 @@ HEALTHY: dict[str, tuple[Loss, nn.Module, Tensor]] = {
         lambda net, x, y: F.binary_cross_entropy(net(x).sigmoid(), y),
         ONE,
         *BINARY,
+    ),
+    "rectified logits of what is always more likely than not": (
+        lambda net, x, y: F.binary_cross_entropy_with_logits(net(x), 0.5 + 0.5 * y),
+        RECTIFIED,
+        *BINARY,
+    ),
+    "one class a sample as ones and zeros, some left out": (
+        lambda net, x, y: F.cross_entropy(net(x), F.one_hot(y, 3).float() * (y > 0)[:, None]),
+        THREE,
+        labels(),
+    ),
+    "shares of classes": (
+        lambda net, x, y: F.cross_entropy(net(x), (F.one_hot(y, 3) + 1.0) / 4),
+        THREE,
+        labels(),
     ),
     "softmax and binary cross-entropy": (
         lambda net, x, y: F.binary_cross_entropy(net(x).softmax(1), F.one_hot(y, 3).float()),
@@ -157,3 +177,25 @@ def test_rectified_logits_are_only_likely() -> None:
     )
     assert found is not None
     assert not found.certain
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_several_classes_a_sample_in_a_loss_for_one(classes: int) -> None:
+    def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        wanted = (torch.arange(3) < classes).float().expand(len(x), 3)
+        return F.cross_entropy(net(x), wanted * (y > 0)[:, None])
+
+    found = RULE.check(taped(loss, THREE, points(), labels()))
+    assert found is not None
+    assert not found.certain
+    assert "several labels" in found.fix
+
+
+@pytest.mark.parametrize(("bias", "dead"), [(-50.0, True), (0.0, False)])
+def test_a_rectifier_that_ends_the_network_and_died(bias: float, *, dead: bool) -> None:
+    last = nn.Linear(4, 1)
+    nn.init.constant_(last.bias, bias)
+    net = nn.Sequential(last, nn.ReLU())
+    found = RULE.check(taped(lambda n, x, y: F.mse_loss(n(x), y), net, points(), POSITIVE))
+    assert (found is not None) is dead
+    assert found is None or not found.certain

@@ -98,6 +98,36 @@ def players(generator: float, second_loss: float) -> Any:
     )
 
 
+def rounded(*, around: bool) -> Tape:
+    """A code is rounded, and the sum of it and what it was made of may reach the loss."""
+    joined = (made(1), made(0)) if around else (made(1),)
+    return Tape(
+        0,
+        (
+            Operation(0, "linear", "body", (Operand("batch", 0, "x"), parameter("body"))),
+            Operation(1, "round", "code", (made(0),)),
+            Operation(2, "cat", "", joined),
+            Operation(3, "linear", "head", (made(2), parameter("head"))),
+            Operation(4, "mse_loss", "", (made(3), Operand("batch", 1, "y"))),
+        ),
+        root=4,
+    )
+
+
+def test_a_function_of_steps_is_a_certain_reason() -> None:
+    finding = check({"body": 0.0, "head": 1.0}, tapes=[rounded(around=False)])
+    assert finding is not None
+    assert finding.certain
+    assert finding.where == "code (round)"
+
+
+def test_a_way_around_the_steps_leaves_the_reason_open() -> None:
+    finding = check({"body": 0.0, "head": 1.0}, tapes=[rounded(around=True)])
+    assert finding is not None
+    assert not finding.certain
+    assert check({"body": 0.1, "head": 1.0}, tapes=[rounded(around=True)]) is None
+
+
 def test_an_optimizer_that_steps_in_vain() -> None:
     finding = players(NAN, 1.4)
     assert finding is not None
