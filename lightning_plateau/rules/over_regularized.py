@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from lightning_plateau.core.chance import untrained_loss
+from lightning_plateau.core.chance import chance_loss, untrained_loss
+from lightning_plateau.core.code_term import code_term
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
@@ -30,11 +31,14 @@ class OverRegularized(Rule):
     What it detects:
         A penalty of the weights, added to the loss by hand, that is larger than the loss of the
         data, which has not come down; or dropout that lets through less than half of what the
-        layers compute (``p`` above 0.5, or several in a row), in a training whose loss stays high.
+        layers compute (``p`` above 0.5, or several in a row), in a training whose loss stays high;
+        or, with half of the planned steps made, a variational autoencoder whose code tells nothing
+        any more: what the loss adds for the code has gone to nothing, its answers hardly differ
+        from one another, and the loss has come to rest at that of guessing.
 
     Why it matters:
         The cheapest way to a lower loss is to shrink the weights, or to answer with a constant that
-        needs no units: the data are not worth their cost.
+        needs no units, or no code: the data are not worth their cost.
 
     Example:
         >>> from lightning_plateau.testing import history
@@ -50,7 +54,9 @@ class OverRegularized(Rule):
         'dropout lets 5 % through (drop (dropout)), and the loss stays at 2.3'
 
     Remedies:
-        Advice only: a weaker penalty, less dropout. ``p`` is the share that is dropped.
+        Advice only: a weaker penalty, less dropout. ``p`` is the share that is dropped. A
+        divergence that is summed over the code belongs beside an error that is summed over the
+        pixels; or its weight is raised from zero in the course of training.
 
     Known limitations:
         Weight decay is the optimizer's and is looked at by LP413. A large network may need strong
@@ -58,7 +64,8 @@ class OverRegularized(Rule):
 
     References:
         Srivastava et al., 2014, Dropout: A Simple Way to Prevent Neural Networks from Overfitting
-        (JMLR). Goodfellow et al., 2016, Deep Learning, chapter 7.
+        (JMLR). Goodfellow et al., 2016, Deep Learning, chapter 7. Bowman et al., 2016, Generating
+        Sentences from a Continuous Space (CoNLL), on codes that collapse.
     """
 
     code: ClassVar[str] = "LP806"
@@ -76,6 +83,7 @@ class OverRegularized(Rule):
         "LP413",
         "LP414",
         "LP706",
+        "LP707",
         "LP802",
         "LP803",
         "LP804",
@@ -91,6 +99,10 @@ class OverRegularized(Rule):
     hardly_kept: float = 0.2
     least_left_where_hardly_kept: float = 0.5
     most_ahead: float = 0.1
+    most_for_code: float = 0.05
+    least_differing: float = 0.2
+    least_beside_guessing: float = 0.9
+    least_of_plan: float = 0.5
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where penalties or dropout outweigh the data."""
@@ -98,7 +110,7 @@ class OverRegularized(Rule):
         enough = max(self.minimum_steps, min(200, planned // 100))
         if not history.epoch_ends or history.step < enough:
             return None
-        return self._penalized(history) or self._dropped(history)
+        return self._penalized(history) or self._dropped(history) or self._collapsed(history)
 
     def _penalized(self, history: History) -> Finding | None:
         seen = [one for tape in history.tapes if (one := penalty(tape)) is not None]
@@ -150,6 +162,39 @@ class OverRegularized(Rule):
             fix="lower p, which is the share that is dropped: 0.1 to 0.5 after wide layers",
             where=worst.site,
         )
+
+    def _collapsed(self, history: History) -> Finding | None:
+        """Return the fault where the code of a variational autoencoder tells nothing any more."""
+        latest = [one for tape in history.tapes[-2:] if (one := code_term(tape)) is not None]
+        if len(latest) < 2 or not self._rests_at_guessing(history):
+            return None
+        told = max(one.differing for one in latest)
+        if max(one.share for one in latest) > self.most_for_code or told > self.least_differing:
+            return None
+        where = latest[-1].operation.site
+        return self.finding(
+            history,
+            0.75,
+            f"the code tells nothing: its divergence is {100 * latest[-1].share:.2g} % of the "
+            f"loss, and the answers differ {100 * told:.2g} % as much as the targets",
+            evidence=(
+                Evidence("share of the divergence", latest[-1].share, self.most_for_code, where),
+                Evidence("spread of answers over targets", told, self.least_differing),
+            ),
+            fix="weigh the divergence less: sum the error over the pixels as it is summed over the "
+            "code, or raise its weight from 0 in the course of training",
+            where=where,
+        )
+
+    def _rests_at_guessing(self, history: History) -> bool:
+        """Whether the loss has come to rest beside that of guessing, late enough to judge."""
+        gone, chance = progress(history[LOSS]), chance_loss(history)
+        planned = history.profile.planned_steps
+        late = history.finished or (planned and history.step >= self.least_of_plan * planned)
+        if not late or chance is None or chance <= 0 or gone.rows < self.minimum_steps:
+            return False
+        rests = -gone.slope * gone.rows <= self.most_ahead
+        return rests and gone.now >= self.least_beside_guessing * chance
 
     def _level(self, history: History, *, hardly: bool) -> float:
         """Return where the loss stays; NaN where it has come down, or is on its way."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from lightning_plateau.core.chance import Guess, guessing
+from lightning_plateau.core.code_term import code_term
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History
@@ -50,7 +51,8 @@ class SlowConvergence(Rule):
 
     Known limitations:
         It needs the loss of guessing: other losses have no scale to tell slow from done. Runs with
-        more than one optimizer are not judged.
+        more than one optimizer are not judged, nor variational autoencoders: noise in the code and
+        its price keep their loss up.
 
     References:
         Zhang et al., 2021, AutoTrainer (ICSE), on slow convergence. Godbole et al., 2023, Deep
@@ -78,7 +80,7 @@ class SlowConvergence(Rule):
     def check(self, history: History) -> Finding | None:
         """Return the symptom where the loss falls steadily, and too slowly."""
         guess = guessing(history)
-        if guess is None or guess.loss <= 0 or len(history.profile.optimizers) > 1:
+        if guess is None or guess.loss <= 0 or not _comparable(history):
             return None
         if not self._late(history) or (warming_up(history) and not history.finished):
             return None
@@ -126,3 +128,9 @@ class SlowConvergence(Rule):
         """Return the loss that the present pace leads to by the planned end."""
         left = max(0, (history.profile.planned_steps or 0) - history.step)
         return gone.now + gone.slope * gone.scale * (0 if history.finished else left)
+
+
+def _comparable(history: History) -> bool:
+    """Whether the loss can be held against that of guessing: one player, and no noisy code."""
+    coded = any(code_term(tape) is not None for tape in history.tapes[-1:])
+    return len(history.profile.optimizers) <= 1 and not coded

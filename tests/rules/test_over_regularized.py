@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.history import History
@@ -96,3 +96,42 @@ def test_strong_dropout_is_possible_where_the_loss_stays_at_its_start() -> None:
 )
 def test_silent(healthy: History) -> None:
     assert RULE.check(healthy) is None
+
+
+class Coded(nn.Module):
+    """A variational autoencoder whose code tells of the input by ``voice``, beside noise."""
+
+    def __init__(self, voice: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder, self.decoder = nn.Linear(4, 8), nn.Linear(4, 4)
+        with torch.no_grad():
+            self.encoder.weight.mul_(voice)
+            self.encoder.bias.zero_()
+            self.decoder.weight.mul_(voice)
+
+
+def coded(voice: float, losses: Sequence[float], **facts: bool) -> History:
+    def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        mean, logarithm = net.encoder(x).chunk(2, 1)
+        code = mean + torch.randn_like(mean) * (logarithm / 2).exp()
+        price = -0.5 * (1 + logarithm - mean**2 - logarithm.exp()).sum(1).mean()
+        return mse_loss(net.decoder(code), x) + price
+
+    tapes = [
+        replace(taped(loss, Coded(size), points(), labels()).tapes[0], step=50 * number)
+        for number, size in enumerate((1.0, voice, voice))
+    ]
+    return history(loss=losses, tapes=tapes, epoch_ends=[50, 100], **facts)
+
+
+def test_a_code_that_tells_nothing_any_more() -> None:
+    found = RULE.check(coded(0.05, STUCK, finished=True))
+    assert found is not None
+    assert found.message.startswith("the code tells nothing: its divergence is")
+    assert RULE.check(coded(0.05, STUCK)) is None  # it may recover
+
+
+@pytest.mark.parametrize(("voice", "losses"), [(1.0, STUCK), (0.05, FALLING)])
+def test_a_code_that_tells_something(voice: float, losses: Sequence[float]) -> None:
+    assert RULE.check(coded(voice, losses, finished=True)) is None
