@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.breakdown import breakdown
+from lightning_plateau.core.breakdown import breakdown, loss_is_scaled
 from lightning_plateau.core.domain import brink, largest
 from lightning_plateau.core.finding import Evidence, Finding
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.origin import broken_operands, first_non_finite, replayed
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
@@ -19,6 +19,7 @@ from lightning_plateau.core.signal import (
     EXPERIMENT_REPLAY_BATCH,
     GRADIENT_NORM,
     INITIAL_NORMS,
+    LEARNING_RATES,
     LOSS,
     PARAMETER_NORMS,
 )
@@ -36,8 +37,11 @@ class NonFiniteActivations(Rule):
         On the forward pass of a sampled step that ended in a non-finite loss, the first operation
         whose output holds NaN or infinity while what it was given did not; or a parameter that held
         NaN or infinity before the first step. A replay of a batch tells as well, where one was made
-        and the weights were sound. Values that came from the batch are LP102's, and a −inf that
-        masks something is none of either.
+        and the weights were sound. Where no tape was taken of the step that broke, it is said all
+        the same that some operation did, if all was well until then: neither the loss nor the
+        gradient nor the learning rate had grown, so the weights were sound, and the data were
+        finite. Values that came from the batch are LP102's, and a −inf that masks something is none
+        of either.
 
     Why it matters:
         It is the line to mend: all that is computed from there on is NaN.
@@ -58,7 +62,7 @@ class NonFiniteActivations(Rule):
 
     Known limitations:
         Only the forward passes of sampled steps are seen, the first few and one in so many. Where
-        training broke between two of them, and the weights with it, nothing is left to see.
+        training broke between two of them, and the weights with it, the operation has no name.
 
     References:
         Zhang et al., 2019, Detecting Numerical Bugs in Neural Network Architectures (ESEC/FSE).
@@ -72,6 +76,7 @@ class NonFiniteActivations(Rule):
         LOSS,
         GRADIENT_NORM,
         DATA_NON_FINITE,
+        LEARNING_RATES,
         PARAMETER_NORMS,
         INITIAL_NORMS,
         EXPERIMENT_REPLAY_BATCH,
@@ -80,9 +85,49 @@ class NonFiniteActivations(Rule):
     remedies: ClassVar = ("skip-step",)
     why: ClassVar[str] = "all that is computed from there on is NaN"
 
+    least_steps: int = 5
+    most_growth: float = 2.0
+
     def check(self, history: History) -> Finding | None:
         """Return the fault at the first tape that ended in a loss which was not finite."""
-        return self._on_a_tape(history) or self._on_a_replay(history)
+        return (
+            self._on_a_tape(history) or self._on_a_replay(history) or self._between_tapes(history)
+        )
+
+    def _between_tapes(self, history: History) -> Finding | None:
+        """Return that some operation made it, where the weights of that step must have been sound.
+
+        A loss or gradient that had grown may mean that the weights were about to overflow.
+        """
+        broke = breakdown(history)
+        if broke.origin != "loss" or broke.loss is None or loss_is_scaled(history):
+            return None
+        if any(tape.step == broke.loss for tape in history.tapes):
+            return None  # what can be said of it was said
+        before = [history[s].until(broke.loss) for s in (LOSS, GRADIENT_NORM, LEARNING_RATES)]
+        if not all(self._steady(one) for one in before) or len(before[1]) < self.least_steps:
+            return None
+        data = history[DATA_NON_FINITE].since(broke.loss).until(broke.loss + 1)
+        if not len(data) or (data.values > 0).any():
+            return None
+        loss, gradient = (float(one.last) for one in before[:2])
+        return self.finding(
+            history,
+            0.7,
+            f"some operation makes NaN or infinity of finite data and weights at step "
+            f"{broke.loss}: before it the loss was {loss:.4g}, its gradient {gradient:.3g}",
+            evidence=(Evidence("finite steps before", float(len(before[1])), self.least_steps),),
+            fix="look at the batch of that step: an empty row, or one that is masked throughout? "
+            "log(0), a root or a division by zero? Trainer(detect_anomaly=True) names the call",
+            step=broke.loss,
+        )
+
+    def _steady(self, seen: Series) -> bool:
+        """Whether the last values are finite and not far beyond the largest before them."""
+        if len(seen) < 2 or not np.isfinite(seen.values).all():
+            return False
+        rows = np.abs(seen.values)
+        return bool((rows[-1] <= self.most_growth * rows[:-1].max(axis=0)).all())
 
     def _on_a_replay(self, history: History) -> Finding | None:
         found = replayed(history, "forward")

@@ -12,7 +12,9 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import (
     DATA_NON_FINITE,
     EXPERIMENT_REPLAY_BATCH,
+    GRADIENT_NORM,
     INITIAL_NORMS,
+    LEARNING_RATES,
     PARAMETER_NORMS,
 )
 from lightning_plateau.rules.non_finite_activations import NonFiniteActivations
@@ -119,3 +121,35 @@ def test_a_replay_tells_where_no_tape_does(place: str, norm: float, speaks: bool
     found = RULE.check(history(tried, loss=[1.0, 1.0]))
     assert (found is not None) is speaks
     assert found is None or found.where == "net (log)"
+
+
+ODD = {
+    "nothing odd": ({}, True),
+    "the gradient had grown": ({GRADIENT_NORM: [0.3] * 7 + [9.0] + [NAN] * 4}, False),
+    "the rate had grown": ({LEARNING_RATES: {"0": [1e-3] * 7 + [9.0] + [1e-3] * 4}}, False),
+    "the data were not finite": ({DATA_NON_FINITE: {"0": [0.0] * 8 + [1.0] * 4}}, False),
+    "the data are not known": ({DATA_NON_FINITE: {}}, False),
+}
+
+
+@pytest.mark.parametrize("oddity", ODD)
+def test_a_batch_between_two_tapes(oddity: str) -> None:
+    changed, told = ODD[oddity]
+    series = {
+        GRADIENT_NORM: [0.3, 0.2] * 4 + [NAN] * 4,
+        LEARNING_RATES: {"0": [1e-3] * 12},
+        DATA_NON_FINITE: {"0": [0.0] * 12},
+        **changed,
+    }
+    found = RULE.check(history(series, loss=[0.7] * 8 + [NAN] * 4))
+    assert (found is not None) is told
+    assert found is None or found.message.startswith("some operation makes NaN or infinity")
+
+
+def test_a_loss_that_had_grown_before_it_broke() -> None:
+    series = {
+        GRADIENT_NORM: [0.3] * 8 + [NAN] * 4,
+        LEARNING_RATES: {"0": [1e-3] * 12},
+        DATA_NON_FINITE: {"0": [0.0] * 12},
+    }
+    assert RULE.check(history(series, loss=[0.7] * 7 + [70.0] + [NAN] * 4)) is None
