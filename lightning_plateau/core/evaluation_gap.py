@@ -9,6 +9,7 @@ import numpy as np
 from lightning_plateau.core.chance import chance_loss, summed
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
+from lightning_plateau.core.repetition import repetition
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 
 LEAST_STEPS = 8
@@ -18,6 +19,8 @@ SETTLED = 40
 LEAST_VALIDATIONS = 2
 LEAST_LEARNED = 0.2
 LATEST_FIRST_VALIDATION = 2
+MOST_REPEATED = 0.5
+"""Share of the first epoch's samples that had come before, above which they are not new to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,16 @@ class EvaluationGap:
         return (self.validation - self.training) / (self.guessing - self.training)
 
 
+def repeats_at_once(history: History) -> bool:
+    """Whether most samples of the first epoch had come before in it, as a sampler may draw them.
+
+    Example:
+        >>> repeats_at_once(History())
+        False
+    """
+    return repetition(history).share > MOST_REPEATED
+
+
 @derived
 def evaluation_gap(history: History) -> EvaluationGap | None:
     """Return the gap; None where nothing was learned in the first epoch, or nothing is known.
@@ -55,6 +68,8 @@ def evaluation_gap(history: History) -> EvaluationGap | None:
     guess = chance_loss(history)
     settled = np.count_nonzero(validations.steps >= SETTLED)
     if guess is None or guess <= 0.0 or summed(history) or settled < LEAST_VALIDATIONS:
+        return None
+    if repeats_at_once(history):
         return None
     end = history.epoch_ends[0] if history.epoch_ends else int(validations.steps[0])
     first = losses.until(end).values

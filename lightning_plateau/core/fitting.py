@@ -46,6 +46,7 @@ def fall(before: float, after: float) -> float:
     return before / size - after / size
 
 
+MOST_SAMPLES = 1e12
 ENOUGH = 0.3
 """Fall with zeros for inputs, as a share, from which on the batch cannot show what inputs add."""
 
@@ -109,7 +110,7 @@ def too_few_parameters(history: History) -> bool:
         False
     """
     samples = history[BATCH_SIZE].values
-    samples = samples[np.isfinite(samples)]
+    samples = np.clip(samples[np.isfinite(samples)], 0.0, MOST_SAMPLES)
     size = history.profile.trainable_size
     return bool(len(samples) and 0 < size < float(np.median(samples)))
 

@@ -82,6 +82,7 @@ class OverRegularized(Rule):
         "LP406",
         "LP413",
         "LP414",
+        "LP501",
         "LP706",
         "LP707",
         "LP802",

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_plateau.core.breakdown import breakdown, broken_rows
 from lightning_plateau.core.chance import chance_loss
-from lightning_plateau.core.evaluation_gap import EvaluationGap, evaluation_gap
+from lightning_plateau.core.evaluation_gap import EvaluationGap, evaluation_gap, repeats_at_once
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import History
@@ -17,11 +17,13 @@ from lightning_plateau.core.normalization import batch_norm_calls, latest_moment
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
     EXPERIMENT_TRAIN_AGAINST_EVAL,
+    FINGERPRINTED,
     LOSS,
     NORMALIZATION_BATCH_MEAN,
     NORMALIZATION_BATCH_VARIANCE,
     NORMALIZATION_RUNNING_MEAN,
     NORMALIZATION_RUNNING_VARIANCE,
+    REPEATED,
     VALIDATION_LOSS,
 )
 from lightning_plateau.core.tape import CLASS_LOSSES, RECURRENCES, Tape
@@ -87,6 +89,8 @@ class TrainEvalGap(Rule):
     requires: ClassVar = (
         LOSS,
         VALIDATION_LOSS,
+        FINGERPRINTED,
+        REPEATED,
         NORMALIZATION_RUNNING_MEAN,
         NORMALIZATION_RUNNING_VARIANCE,
         NORMALIZATION_BATCH_MEAN,
@@ -163,7 +167,7 @@ class TrainEvalGap(Rule):
         lowest = float(beside.validation.min())
         if training > self.as_guessing * chance or lowest < self.far_above * chance:
             return None
-        if batch_norm_calls(tape):
+        if batch_norm_calls(tape) or repeats_at_once(history):
             return None
         return self.finding(
             history,
