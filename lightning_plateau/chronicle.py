@@ -15,7 +15,6 @@ from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note, Record
 from lightning_plateau.ledger import Ledger
-from lightning_plateau.report import html
 from lightning_plateau.report.announcer import Announcer
 from lightning_plateau.report.console import width
 from lightning_plateau.report.loggers import LoggerFeed
@@ -140,6 +139,8 @@ class Chronicle:
 
     def conclude(self, findings: tuple[Finding, ...], history: History) -> None:
         """Write history and report, log the end, and say it all in one screen."""
+        from lightning_plateau.report import html  # no run needs it before its end
+
         written = self.save(history)
         if written and self._folder is not None and html.available():
             page = partial(html.save_report, self._folder.page, findings, self.journal, history)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, TypeVar
-
-import cattrs
-from cattrs.preconf.json import make_converter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_plateau.core.profile import Value
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 T = TypeVar("T")
 
 
 @cache
-def _converter() -> cattrs.Converter:
+def _converter() -> Converter:
+    # Here, because it takes longer to import than all of this package but the rules.
+    from cattrs.preconf.json import make_converter
+
     converter = make_converter()
     # Strict JSON has no NaN and no infinity: they travel as strings that float() reads back.
     converter.register_unstructure_hook(float, _write_scalar)

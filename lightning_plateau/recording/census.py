@@ -218,9 +218,10 @@ def _keys(arrays: Sequence[NDArray[Any]]) -> list[int]:
 
 
 def _count_labels(store: Store, step: int, arrays: Sequence[NDArray[Any]]) -> None:
-    found, counts = np.unique(np.concatenate(arrays), return_counts=True)
-    kept = (found >= 0) & (found < MOST_CLASSES)  # a negative label stands for one to ignore
-    if not kept.any() or (found != np.round(found)).any() or (found >= MOST_CLASSES).any():
+    values = np.concatenate(arrays)
+    kept = values[values >= 0]  # a negative label stands for one to ignore
+    if not len(kept) or (values != np.round(values)).any() or (kept >= MOST_CLASSES).any():
         return
-    row = {f"{label:.0f}": float(n) for label, n in zip(found[kept], counts[kept], strict=True)}
+    counts = np.bincount(kept.astype(np.int64))
+    row = {str(label): float(counts[label]) for label in np.flatnonzero(counts).tolist()}
     store.append_row(signal.LABEL_COUNTS, step, row)

@@ -222,8 +222,8 @@ class Treatment:
     @property
     def makes_the_last_step(self) -> bool:
         """Whether the training is at its planned end and, where that is a leap, may go back."""
-        may = self._wants_snapshots and RollBack.name in self._options.permitted
-        return may and self.step == self._planned_steps
+        at_the_end = self.step == self._planned_steps  # on each step but one it ends here
+        return at_the_end and self._wants_snapshots and RollBack.name in self._options.permitted
 
     def _end_well(self) -> None:
         """Go back to the last weights that were well where a training ends in a leap."""

@@ -245,11 +245,11 @@ def machine() -> str:
     )
 
 
-def write(text: str, page: Path = PAGE) -> None:
-    """Put the table between its marks on the page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+def write(text: str, page: Path = PAGE, marks: tuple[str, str] = MARKS) -> None:
+    """Put what was measured between its marks on the page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    page.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
