@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1_000_000, help="of the long run")
+    parser.add_argument("--steps", type=int, default=200_000, help="of the long run")
     parser.add_argument("--write-docs", action="store_true")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
