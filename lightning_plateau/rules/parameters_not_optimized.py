@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
+
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import ParameterFact
 from lightning_plateau.core.rule import Method, Rule
-from lightning_plateau.core.tape import Operation, Tape
+from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS
+from lightning_plateau.core.tape import LINEAR_OPERATIONS, NORMALIZATIONS, Operation, Tape
+
+_LAYERS = LINEAR_OPERATIONS | NORMALIZATIONS | {"embedding"}
+"""Operations that use every parameter they are given."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,9 @@ class ParametersNotOptimized(Rule):
     What it detects:
         Trainable parameters that the loss was computed with, under gradient, and that are in no
         parameter group of any optimizer; or that the module itself does not know, because their
-        layers are kept in a plain list or dict. Layers before the first optimized one may have
+        layers are kept in a plain list or dict; or that were put in the place of those that the
+        optimizer holds: these never get a gradient, though forward uses parameters of their names
+        and the way from there to the loss is open. Layers before the first optimized one may have
         been left out on purpose (a pretrained body), so there it is a warning; elsewhere it is an
         error.
 
@@ -78,13 +86,45 @@ class ParametersNotOptimized(Rule):
     method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "their gradients are thrown away, and they keep their random start"
 
+    requires: ClassVar = (GRADIENT_NORM, GRADIENT_NORMS)
+
     most_named: int = 3
+    minimum_rows: int = 5
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where used trainable parameters are in no optimizer."""
         strays = _strays(history)
         if strays:
             return self._report_strays(history, strays)
+        return self._forgotten(history) or self._replaced(history)
+
+    def _replaced(self, history: History) -> Finding | None:
+        """Return the fault where the optimizer holds others than forward uses by the same names."""
+        gradients, total = history[GRADIENT_NORMS], history[GRADIENT_NORM]
+        never = np.isnan(gradients.values).all(axis=0) if len(gradients) else np.zeros(0, bool)
+        known = len(gradients) >= self.minimum_rows and bool(np.isfinite(total.values).all())
+        if not known or not never.any() or never.all() or len(history.profile.optimizers) != 1:
+            return None
+        held = {p.name for p in history.profile.parameters if p.trainable and p.optimized}
+        used = [_on_open_ways(tape) for tape in history.tapes[-2:]]
+        idle = {label for label, gone in zip(gradients.labels, never, strict=True) if gone}
+        lost = sorted((idle & held).intersection(*used)) if used else []
+        if not lost:
+            return None
+        more = len(lost) - self.most_named
+        return self.finding(
+            history,
+            0.9,
+            f"{len(lost)} parameters that the optimizer holds never got a gradient, though forward "
+            f"uses parameters of their names: {', '.join(lost[: self.most_named])}"
+            + (f" and {more} more" if more > 0 else ""),
+            evidence=(Evidence("parameters without a gradient", float(len(lost)), 0.0, lost[0]),),
+            fix="were they replaced, or frozen, after the optimizer was made? Change what they "
+            "hold and not what they are: nn.init works in place, and so does load_state_dict",
+            where=lost[0],
+        )
+
+    def _forgotten(self, history: History) -> Finding | None:
         profile = history.profile
         if not any(group.parameters for o in profile.optimizers for group in o.groups) and not any(
             parameter.optimized for parameter in profile.parameters
@@ -155,6 +195,23 @@ def _used_on(tape: Tape) -> Mapping[str, int]:
             if operand.source == "parameter":
                 used.setdefault(operand.name, operation.index)
     return used
+
+
+@derived
+def _on_open_ways(tape: Tape) -> frozenset[str]:
+    """Return the parameters of layers from which gradients reach the loss."""
+    found: set[str] = set()
+    if tape.root is None or not 0 <= tape.root < len(tape):
+        return frozenset()
+    wanted = {tape.root}
+    for index in range(tape.root, -1, -1):
+        operation = tape.operations[index]
+        if index not in wanted or not operation.requires_grad:
+            continue
+        wanted.update(o.index for o in operation.operands if o.source == "operation")
+        if operation.name in _LAYERS:
+            found.update(o.name for o in operation.operands if o.source == "parameter")
+    return frozenset(found)
 
 
 def _strays(history: History) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -29,8 +29,9 @@ class WeightsUnchanged(Rule):
         Not one parameter moved on any of the sampled steps (three at least), though there was a
         finite gradient other than zero and the step was not skipped: a learning rate of zero, an
         update below the resolution of the type, or an optimizer whose step changes nothing. Where a
-        schedule begins at zero, its first epoch is waited for. Or no optimizer step was seen in the
-        whole run, though backward ran on many batches, and the weights are what they were.
+        schedule begins at zero, its first epoch is waited for; where the run ends with it, the
+        fault is certain. Or no optimizer step was seen in the whole run, though backward ran on
+        many batches, and the weights are what they were.
 
     Why it matters:
         Nothing is learned, while everything looks as if it were running.
@@ -81,6 +82,7 @@ class WeightsUnchanged(Rule):
     why: ClassVar[str] = "the gradients are computed, and nothing is made of them"
 
     minimum_rows: int = 3
+    rows_of_a_run: int = 5
     minimum_backwards: int = 16
 
     def check(self, history: History) -> Finding | None:
@@ -96,11 +98,13 @@ class WeightsUnchanged(Rule):
             return None
         if history.profile.schedulers and not (history.epoch_ends or history.finished):
             return None
-        rate = _largest_rate(history)
+        rate = _largest_rate(history, int(rows.steps[-1]))
         zero = rate == 0.0
+        # A schedule may still leave zero, unless the run is over; a rehearsal of few steps is none.
+        waited = history.finished and len(rows) >= self.rows_of_a_run
         return self.finding(
             history,
-            1.0 if zero and not history.profile.schedulers else 0.95,
+            1.0 if zero and (waited or not history.profile.schedulers) else 0.95,
             f"no parameter moved on {len(rows)} steps, though each had a gradient"
             + (f": the learning rate is {rate:.3g}" if np.isfinite(rate) else ""),
             evidence=(Evidence("largest update over the weights", 0.0, 0.0),),
@@ -136,9 +140,12 @@ def _steps_that_should_move(history: History) -> np.ndarray[tuple[int], np.dtype
     return np.asarray(given[~np.isin(given, left_out)], dtype=np.int64)
 
 
-def _largest_rate(history: History) -> float:
-    """Return the largest learning rate that any group ever had; NaN where none was recorded."""
-    rates = history[LEARNING_RATES].values
+def _largest_rate(history: History, step: int) -> float:
+    """Return the largest rate of any group up to ``step``; NaN where none was recorded.
+
+    What a schedule sets after the last step was never used.
+    """
+    rates = history[LEARNING_RATES].until(step + 1).values
     known = rates[np.isfinite(rates)]
     return float(known.max()) if len(known) else float("nan")
 

@@ -30,7 +30,7 @@ def divergence_of_full_weight() -> Training:
     return reported.coder(mended=False)
 
 
-@program("LP802", "LP803", accepted=("LP807",), family="transformer")
+@program("LP802", "LP803", accepted=("LP106", "LP807"), family="transformer")
 def rows_without_positions() -> Training:
     """A transformer without positions is to tell which images stand on their heads."""
     return reported.upside_down(mended=False)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.history import History
+from lightning_plateau.core.profile import OptimizerFact, ParameterFact, Profile
+from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS
+from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.parameters_not_optimized import ParametersNotOptimized
+from lightning_plateau.testing import history
 from tests.rules.taped import labels, optimizing, points, taped
 
 RULE = ParametersNotOptimized()
@@ -124,3 +129,26 @@ def test_a_hidden_teacher_is_not_meant_to_train() -> None:
 
     net = Hidden(held=True)
     assert RULE.check(optimizing(taped(distilled, net, points(), labels()), "")) is None
+
+
+@pytest.mark.parametrize(("open_way", "found"), [(True, True), (False, False)])
+def test_parameters_that_were_replaced_after_the_optimizer_was_made(
+    *, open_way: bool, found: bool
+) -> None:
+    facts = tuple(ParameterFact(name, "", (4, 4), optimized=True) for name in ("body", "head"))
+    weights = {fact.name: Operand("parameter", name=fact.name) for fact in facts}
+    calls = (
+        Operation(0, "linear", operands=(Operand("batch", 0, "0"), weights["body"])),
+        Operation(1, "detach", operands=(Operand("operation", 0),), requires_grad=open_way),
+        Operation(2, "linear", operands=(Operand("operation", 1), weights["head"])),
+    )
+    norms = {"body": [float("nan")] * 9, "head": [1.0] * 9}
+    run = history(
+        {GRADIENT_NORMS: norms, GRADIENT_NORM: [1.0] * 9},
+        loss=[2.3] * 9,
+        profile=Profile(parameters=facts, optimizers=(OptimizerFact("Adam"),)),
+        tapes=[Tape(0, calls, root=2)],
+    )
+    seen = ParametersNotOptimized().check(run)
+    assert (seen is not None) is found
+    assert seen is None or "never got a gradient" in seen.message

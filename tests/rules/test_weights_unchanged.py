@@ -92,6 +92,9 @@ def test_a_schedule_that_begins_at_zero_gets_an_epoch() -> None:
     later = RULE.check(run([0.0] * 5, profile=SCHEDULED, epoch_ends=[3]))
     assert later is not None
     assert not later.certain
+    over = RULE.check(run([0.0] * 5, profile=SCHEDULED, epoch_ends=[5], finished=True))
+    assert over is not None
+    assert over.certain
 
 
 class Stepless(Digits):
