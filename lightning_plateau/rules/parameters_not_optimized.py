@@ -101,9 +101,12 @@ class ParametersNotOptimized(Rule):
     def _replaced(self, history: History) -> Finding | None:
         """Return the fault where the optimizer holds others than forward uses by the same names."""
         gradients, total = history[GRADIENT_NORMS], history[GRADIENT_NORM]
-        never = np.isnan(gradients.values).all(axis=0) if len(gradients) else np.zeros(0, bool)
         known = len(gradients) >= self.minimum_rows and bool(np.isfinite(total.values).all())
-        if not known or not never.any() or never.all() or len(history.profile.optimizers) != 1:
+        if not known or len(history.profile.optimizers) != 1:
+            return None
+        absent = np.isnan(gradients.values).reshape(len(gradients), -1)
+        never = [bool(column.all()) for column in absent.T]
+        if not any(never) or all(never):
             return None
         held = {p.name for p in history.profile.parameters if p.trainable and p.optimized}
         used = [_on_open_ways(tape) for tape in history.tapes[-2:]]
