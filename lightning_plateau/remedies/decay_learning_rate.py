@@ -71,7 +71,7 @@ class DecayLearningRate(Remedy):
         before = run.learning_rates
         # What was reverted just now still is the last that was recorded.
         rate = max(float(rate) for rate in before.values())
-        derived = shortening(run.history, self.strength, rate)
+        derived = shortening(run.history.since(run.optimizer_since), self.strength, rate)
         factor = self.factor or derived or 0.5 * self.strength
         undo = [adapter.scale_learning_rate(factor) for adapter in run.adapters]
         return Change(before, run.learning_rates, {"learning_rates": undo})

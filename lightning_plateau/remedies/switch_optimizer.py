@@ -116,6 +116,8 @@ class SwitchOptimizer(Remedy):
         rate = self.lr or suitable_rate(run.history, run.module, kind, left) or _rate(old)
         put(run.trainer, old, successor(old, kind))
         run.adapt()
+        undo["since"] = [run.optimizer_since, run.step]
+        run.optimizer_since = run.step
         [adapter] = run.adapters
         undo["learning_rates"] = adapter.scale_learning_rate(rate / _rate(adapter.optimizer))
         after = {"optimizer": KINDS[kind].__name__, **run.learning_rates}
@@ -132,6 +134,7 @@ class SwitchOptimizer(Remedy):
         restore_optimizer(old, saved, schedule=False)
         put(run.trainer, adapter.optimizer, old)
         run.adapt()
+        run.optimizer_since = _since(change)[0]
         run.adapters[0].restore_learning_rate(change.undo["learning_rates"])
 
     def resume(self, run: Any, change: Change) -> None:
@@ -139,6 +142,13 @@ class SwitchOptimizer(Remedy):
         [adapter] = run.adapters
         put(run.trainer, adapter.optimizer, successor(adapter.optimizer, change.undo["kind"]))
         run.adapt()
+        run.optimizer_since = _since(change)[1]
+
+
+def _since(change: Change) -> tuple[int, int]:
+    """Return the steps at which both optimizers took over; early states do not tell."""
+    old, new = change.undo.get("since", (0, 0))
+    return old, new
 
 
 def _rate(optimizer: Any) -> float:

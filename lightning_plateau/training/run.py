@@ -103,6 +103,8 @@ class Run:
         snapshots: States to go back to.
         step: Optimizer steps made, on the library's own clock.
         history: What was recorded so far.
+        optimizer_since: Optimizer step at which the present optimizer took over; what was recorded
+            of updates before says nothing of its steps.
         allow_user_overrides: Whether a remedy may overrule what the user has set.
         stop_reason: Why the run was stopped; empty while it was not.
         batch: The batch under way, in the moments in which remedies are applied; None otherwise.
@@ -117,6 +119,7 @@ class Run:
     snapshots: Snapshots = field(default_factory=Snapshots)
     step: int = 0
     history: History = field(default_factory=History)
+    optimizer_since: int = 0
     allow_user_overrides: bool = False
     stop_reason: str = ""
     batch: Any = field(default=None, repr=False)

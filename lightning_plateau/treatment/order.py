@@ -10,7 +10,9 @@ from lightning_plateau.core.fitting import fitting
 from lightning_plateau.core.history import History
 from lightning_plateau.core.updates import adaptive
 
-SWITCH = "switch-optimizer"
+SWITCH, BACK = "switch-optimizer", "roll-back"
+DIVERGED = "LP402"
+"""Code of a loss that rose from where it had come down to, and stays up."""
 TOO_LITTLE = frozenset({"LP401", "LP405", "LP407"})
 """Codes of runs whose steps may lead nowhere because they are of the wrong kind."""
 LEARNED_BY_HEART, BY_ITSELF = 0.25, 0.1
@@ -56,6 +58,20 @@ def other_steps_first(findings: Sequence[Finding], history: History) -> tuple[Fi
     return tuple(
         replace(f, remedies=(SWITCH, *(name for name in f.remedies if name != SWITCH)))
         if f.code in TOO_LITTLE and f.remedies
+        else f
+        for f in findings
+    )
+
+
+def back_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings with the way back first where what was learned is being lost.
+
+    A remedy of the cause alone would go on from the weights that the loss has risen with.
+    """
+    lost = any(finding.code == DIVERGED for finding in findings)
+    return tuple(
+        replace(f, remedies=(BACK, *(name for name in f.remedies if name != BACK)))
+        if lost and BACK in f.remedies
         else f
         for f in findings
     )

@@ -22,7 +22,12 @@ from lightning_plateau.training.run import Run
 from lightning_plateau.treatment.in_force import InForce
 from lightning_plateau.treatment.last_leap import CODE, last_leap
 from lightning_plateau.treatment.options import Options
-from lightning_plateau.treatment.order import SWITCH, first_weights_first, other_steps_first
+from lightning_plateau.treatment.order import (
+    SWITCH,
+    back_first,
+    first_weights_first,
+    other_steps_first,
+)
 from lightning_plateau.treatment.policy import Policy
 from lightning_plateau.treatment.skipped import DAMAGED, SkippedSteps, answered
 from lightning_plateau.treatment.snapshot_pace import snapshot_every
@@ -216,7 +221,8 @@ class Treatment:
             self._end_well()
             return
         self._try_next([f for f in findings if self._may_be_treated(f)])
-        if self._wants_snapshots and self._is_well(findings):
+        due = self._wants_snapshots and self._run.snapshots.due(self.step)
+        if due and self._is_sound(findings):
             self._run.snapshots.keep(self._run)
 
     @property
@@ -241,10 +247,8 @@ class Treatment:
         self._journal.append(outcome)
         self._announce(outcome)
 
-    def _is_well(self, findings: Sequence[Finding]) -> bool:
-        """Whether a snapshot is due, and the run in a state that is worth going back to."""
-        if not self._run.snapshots.due(self.step):
-            return False
+    def _is_sound(self, findings: Sequence[Finding]) -> bool:
+        """Whether the run is in a state that is worth going back to."""
         sick = any(finding.severity is not Severity.INFO for finding in findings)
         return not (sick or self._run.worthless or rising(self._run.history))
 
@@ -296,6 +300,8 @@ class Treatment:
         urgent = must_improve or self._run.worthless
         if self._run.worthless:
             findings = other_steps_first(first_weights_first(findings), self._run.history)
+        else:
+            findings = back_first(findings)
         best = self._options.best(findings, urgent=urgent)
         if best.remedy is not None and best.finding is not None:
             self._case = tuple(findings)
@@ -335,6 +341,8 @@ class Treatment:
             self.episode_step = self.step
         else:
             self._in_force.add(trial.remedy, trial.change)
+            if outcome.verdict is Verdict.KEPT and self._wants_snapshots and self._is_sound(()):
+                self._run.snapshots.keep(self._run)
 
     def _go_on(self, trial: Trial, outcome: Outcome, history: History) -> None:
         """Go on at once where a run that is worth nothing was not helped, or not enough.

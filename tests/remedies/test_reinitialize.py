@@ -174,7 +174,8 @@ def test_new_activations_are_put_in_place_again_on_resume(tmp_path: Path) -> Non
     module = Sigmoids()
     first.fit(module, loader(1000))
     first.save_checkpoint(tmp_path / "last.ckpt")
-    assert [outcome.verdict for outcome in callback.journal.outcomes] == ["kept"]
+    first_outcome = callback.journal.outcomes[0]
+    assert (first_outcome.remedy, first_outcome.verdict) == ("replace-activation", "kept")
     second, _ = training(max_epochs=6)
     resumed = Sigmoids()
     second.fit(resumed, loader(1000), ckpt_path=tmp_path / "last.ckpt")

@@ -59,11 +59,13 @@ def test_there_and_back_again(make: Any, to: Any) -> None:
     change = SwitchOptimizer(to=to).apply(run)
     assert type(run.trainer.optimizers[0]).__name__.lower() == to
     assert run.adapters[0].optimizer is run.trainer.optimizers[0]
+    assert run.optimizer_since == run.step > 0
     step(run)
     weights = run.module.state_dict()
     SwitchOptimizer(to=to).revert(run, change)
     after = state_of(run.trainer)
     assert_equal({**before, **{f"module/{k}": v for k, v in weights.items()}}, after)
+    assert run.optimizer_since == 0
     assert run.trainer.optimizers[0].state_dict()["param_groups"] == groups
     step(run)
 

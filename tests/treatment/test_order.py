@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lightning_plateau.core.finding import Finding, Severity
-from lightning_plateau.treatment.order import first_weights_first
+from lightning_plateau.treatment.order import back_first, first_weights_first
 
 
 def found(code: str, explained_by: str = "") -> Finding:
@@ -36,3 +38,12 @@ def test_another_cause_of_a_loss_that_is_off_stays_first() -> None:
 def test_without_long_steps_the_order_stays() -> None:
     assert order(found("LP501"), found("LP706")) == ["LP501", "LP706"]
     assert order() == []
+
+
+def test_what_is_being_lost_is_gone_back_to_before_its_cause_is_treated() -> None:
+    long = replace(found("LP406"), remedies=("decay-learning-rate", "roll-back"))
+    other = replace(found("LP501"), remedies=("reinitialize",))
+    [first, second, _] = back_first([long, other, found("LP402", "LP406")])
+    assert first.remedies == ("roll-back", "decay-learning-rate")
+    assert second is other
+    assert back_first([long, other]) == (long, other)
