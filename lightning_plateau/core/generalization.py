@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_plateau.core.chance import summed
+from lightning_plateau.core.chance import guessing, summed
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
@@ -75,6 +75,34 @@ def improves(validation: Floats) -> bool:
         return False
     before, now = float(validation[:-latest].min()), float(np.median(validation[-latest:]))
     return before - now > IMPROVING * max(float(validation[0]) - now, 0.0)
+
+
+CLEARLY = 0.05
+"""Share of the best validation loss so far that a clearly lower one lies below it."""
+
+
+@derived
+def validation_falls(history: History) -> bool:
+    """Whether the latest validation is clearly lower than any before, and than guessing.
+
+    All validations see the same samples, so that the noise of single batches has no part in it.
+
+    Example:
+        >>> from lightning_plateau.core.tape import Operand, Operation, Tape
+        >>> from lightning_plateau.testing import history
+        >>> scores = Operation(0, "linear", "", (Operand("batch", 0, "0", (8, 4)),), (8, 2))
+        >>> sides = (Operand("operation", 0, shape=(8, 2)), Operand("batch", 1, "1", (8,)))
+        >>> tape = Tape(0, (scores, Operation(1, "cross_entropy", "", sides)), root=1)
+        >>> run = history({VALIDATION_LOSS: [0.8, 0.65]}, loss=[0.7] * 100, every=50, tapes=[tape])
+        >>> validation_falls(run)
+        True
+    """
+    values = np.clip(history[VALIDATION_LOSS].finite.values, -MAGNITUDE, MAGNITUDE)
+    guess = guessing(history)
+    if len(values) < 2 or guess is None:
+        return False
+    best = float(values[:-1].min())
+    return float(values[-1]) < min(guess.loss, best - CLEARLY * abs(best))
 
 
 HELD = 0.1

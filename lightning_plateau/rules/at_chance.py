@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_plateau.core.chance import Guess, best_guess, guessing
 from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.generalization import validation_falls
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.objective import Comparison, comparisons
@@ -28,8 +29,9 @@ class AtChance(Rule):
     What it detects:
         After the first epoch and a sixth of the planned run (500 steps at most) the loss lies
         within 5 % of what the best constant answer reaches: ln K for K classes, the variance of the
-        targets for a squared error; and it is not on its way down. Where penalties of the weights
-        are added to the loss, the loss of the data alone is looked at: a falling total may hide it.
+        targets for a squared error; and neither it nor the validation loss is on its way down.
+        Where penalties of the weights are added to the loss, the loss of the data alone is looked
+        at: a falling total may hide it.
 
     Why it matters:
         It is a symptom: whatever the network computes, the inputs tell its answers nothing.
@@ -93,8 +95,8 @@ class AtChance(Rule):
             return math.nan
         planned = history.profile.planned_steps
         left = gone.rows if planned is None else max(gone.rows, planned - history.step)
-        falling = -gone.slope * left > self.least_ahead and not history.finished
-        return math.nan if falling else gone.now
+        falling = -gone.slope * left > self.least_ahead or validation_falls(history)
+        return math.nan if falling and not history.finished else gone.now
 
     def _beside_penalties(self, history: History) -> tuple[Guess | None, float]:
         """Return the loss of guessing and that of the data, where penalties are added to it."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_plateau.core.chance import Guess, guessing, stopped_at_frequencies
 from lightning_plateau.core.finding import Evidence, Finding
+from lightning_plateau.core.generalization import validation_falls
 from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.moving_target import target_moves
@@ -30,7 +31,8 @@ class FlatLoss(Rule):
         or more, to four fifths of it; or to that of guessing classes by their frequencies) and
         stays there. Both judgements allow for the noise of the loss: where noise could hide a real
         fall, the rule is silent. It waits while the run goes on and the loss seems to fall, or has
-        just risen from where it had come down to: a leap is no rest. A learning rate that is still
+        just risen from where it had come down to (a leap is no rest), or the latest validation is
+        clearly better than guessing and any before. A learning rate that is still
         warming up is given its time. A loss whose targets the training makes itself (bootstrapped
         values, sampled actions) is not judged: its level is no measure of error.
 
@@ -97,7 +99,8 @@ class FlatLoss(Rule):
         if not (stuck or self._never_fell(gone)):
             return None
         ahead = self._ahead(history, gone) + (0.0 if stuck else gone.fall)
-        if ahead > self.least_fall or (not history.finished and self._is_on_the_move(losses)):
+        moves = self._is_on_the_move(losses) or validation_falls(history)
+        if ahead > self.least_fall or (moves and not history.finished):
             return None
         return self._report(history, gone, guess if stuck else None, gone.now)
 

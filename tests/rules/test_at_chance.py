@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact, Profile
+from lightning_plateau.core.signal import VALIDATION_LOSS
 from lightning_plateau.rules.at_chance import AtChance
 from lightning_plateau.testing import history
 from tests.rules.taped import Loss, labels, points, taped
@@ -126,3 +127,14 @@ def test_a_run_is_given_a_tenth_of_its_plan() -> None:
     young = replace(sick, profile=replace(sick.profile, planned_steps=4000))
     assert RULE.check(young) is None
     assert RULE.check(replace(young, finished=True)) is not None
+
+
+def test_a_validation_that_comes_down_clearly_is_given_time() -> None:
+    tapes = run([math.log(3)] * 4).tapes
+    for validation, silent in (([1.2, 1.0], True), ([1.2, 1.09], True), ([1.2, 1.2], False)):
+        signals = {VALIDATION_LOSS: validation}
+        at_chance = history(
+            signals, loss=[math.log(3)] * 200, every=100, tapes=tapes, epoch_ends=[100, 200]
+        )
+        assert (RULE.check(at_chance) is None) is silent
+        assert RULE.check(replace(at_chance, finished=True)) is not None

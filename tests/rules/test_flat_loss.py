@@ -8,7 +8,7 @@ import pytest
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact, Profile
-from lightning_plateau.core.signal import LEARNING_RATES
+from lightning_plateau.core.signal import LEARNING_RATES, VALIDATION_LOSS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.flat_loss import FlatLoss
 from lightning_plateau.testing import history
@@ -179,3 +179,17 @@ def test_a_loss_that_has_just_risen_is_given_time_to_come_down() -> None:
     assert FlatLoss().check(history(loss=losses[:140], tapes=tape)) is None
     assert FlatLoss().check(history(loss=losses[:140], tapes=tape, finished=True)) is not None
     assert FlatLoss().check(history(loss=losses, tapes=tape)) is not None
+
+
+def test_a_validation_that_comes_down_clearly_is_given_time() -> None:
+    noisy = 0.69 + 0.05 * np.sin(17.0 * np.arange(150))
+    tape = [classifier_tape(2)]
+
+    def run(*validation: float, finished: bool = False) -> History:
+        signals = {VALIDATION_LOSS: list(validation)}
+        return history(signals, loss=noisy, every=50, tapes=tape, finished=finished)
+
+    assert FlatLoss().check(run(0.75, 0.68, 0.6)) is None
+    assert FlatLoss().check(run(0.75, 0.68, 0.6, finished=True)) is not None
+    assert FlatLoss().check(run(0.9, 0.8, 0.7)) is not None  # no better than guessing yet
+    assert FlatLoss().check(run(0.6, 0.6, 0.6)) is not None
