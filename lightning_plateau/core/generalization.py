@@ -90,9 +90,9 @@ def validation_falls(history: History) -> bool:
     Example:
         >>> from lightning_plateau.core.tape import Operand, Operation, Tape
         >>> from lightning_plateau.testing import history
-        >>> scores = Operation(0, "linear", "", (Operand("batch", 0, "0", (8, 4)),), (8, 2))
+        >>> fc = Operation(0, "linear", "fc", (Operand("parameter", name="fc.weight"),), (8, 2))
         >>> sides = (Operand("operation", 0, shape=(8, 2)), Operand("batch", 1, "1", (8,)))
-        >>> tape = Tape(0, (scores, Operation(1, "cross_entropy", "", sides)), root=1)
+        >>> tape = Tape(0, (fc, Operation(1, "cross_entropy", "", sides)), root=1)
         >>> run = history({VALIDATION_LOSS: [0.8, 0.65]}, loss=[0.7] * 100, every=50, tapes=[tape])
         >>> validation_falls(run)
         True
