@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -100,7 +101,8 @@ class WandbWatch(Callback):
         """Begin to watch."""
         import wandb
 
-        self.run = wandb.init(mode="offline", settings=wandb.Settings(silent=True, console="off"))
+        settings = wandb.Settings(silent=True, console="off")
+        self.run = wandb.init(mode="offline", settings=settings, dir=tempfile.mkdtemp())
         self.run.watch(pl_module, log="all", log_freq=self.every)
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
