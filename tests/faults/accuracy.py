@@ -35,7 +35,7 @@ trained from {seeds}, watched by `PlateauCallback` as it comes, and what it says
 truth. A third of the programs is kept aside: no threshold was chosen by them. They were written by
 those who wrote the rules, though, and looked at now and then: expect less of a program that nobody
 here has seen. Twice such programs were written by somebody else, with the right codes set down
-before they ran: 92 in which a fault was planted, and 36 after what people had asked about in public.
+before they ran: 92 in which a fault was planted, and 36 after what people had asked in public.
 At the first shot a right cause came first in 69 (75 %) and in 23 (64 %), no cause was named in 6 of
 the 36, and 4 of 83 healthy twins were told of a fault that they did not have. What that showed was
 mended where a general reason for it was found, and many of the programs stand below since.
