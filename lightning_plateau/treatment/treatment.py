@@ -43,7 +43,9 @@ SLOW = frozenset({"LP405"})
 LAST_RESORT = frozenset({"LP401"})
 """Codes of symptoms that many causes share: for themselves they are treated later."""
 PATIENCE = 200
-"""Optimizer steps that they are given, at most; else a sixth of the run."""
+"""Optimizer steps that they are given where no end is planned; else their rules wait themselves."""
+EVEN = 0.5
+"""Confidence below which a fault is rather not there than there: no reason to change a training."""
 
 
 class Treatment:
@@ -310,10 +312,10 @@ class Treatment:
 
     def _may_be_treated(self, finding: Finding) -> bool:
         """Whether it is a fault, and time: a plateau at the start often ends by itself."""
-        if finding.severity is Severity.INFO:
+        if finding.severity is Severity.INFO or finding.confidence < EVEN:
             return False
-        planned = PATIENCE if self._planned_steps is None else self._planned_steps // 6
-        return finding.code not in LAST_RESORT or self.step >= min(PATIENCE, planned)
+        endless = self._planned_steps is None
+        return finding.code not in LAST_RESORT or not endless or self.step >= PATIENCE
 
     def _try(self, remedy: Remedy, finding: Finding, must_improve: bool) -> None:
         number = self._next_number

@@ -267,8 +267,8 @@ class Trial:
         A run that began again with other weights or another structure, and keeps them, has its
         first state there from then on.
 
-        Where the weights are worse than before the remedy, or the remedy has changed them, the
-        state before it is restored too.
+        Where the weights are worse than before the remedy, the remedy has changed them, or the run
+        began again with it, the state before it is restored too.
         """
         if outcome.verdict is not Verdict.REVERTED:
             if self._beginning is not None:
@@ -280,8 +280,11 @@ class Trial:
 
     def _is_damaged(self, run: Run, history: History) -> bool:
         """Whether the weights of before the remedy are to be put back."""
-        if self.remedy.renews or not self._compare(history).worse:
-            return self.remedy.renews
+        # A run that began again has made fewer steps than the one that was given up for it.
+        if self.remedy.renews or self.terms.fresh:
+            return True
+        if not self._compare(history).worse:
+            return False
         found = setback(run, self.snapshot)
         return found is None or not found.elsewhere
 

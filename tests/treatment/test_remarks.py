@@ -1,4 +1,4 @@
-"""What is a remark is told, and never treated."""
+"""What is a remark, or less likely than not, is told and never treated."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Always(Rule):
     remedies: ClassVar = ("decay-learning-rate",)
 
     said_as: Severity = Severity.ERROR
+    confidence: float = 0.9
 
     @property
     def severity(self) -> Severity:  # type: ignore[override]
@@ -34,13 +35,21 @@ class Always(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the finding."""
-        return self.finding(history, 0.9, "something is there")
+        return self.finding(history, self.confidence, "something is there")
 
 
-@pytest.mark.parametrize(("severity", "treated"), [(Severity.ERROR, True), (Severity.INFO, False)])
-def test_a_remark_is_not_treated(severity, treated, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("rule", "treated"),
+    [
+        (Always(), True),
+        (Always(Severity.INFO), False),
+        (Always(confidence=0.6), True),
+        (Always(confidence=0.4), False),
+    ],
+)
+def test_a_remark_or_a_guess_is_not_treated(rule, treated, tmp_path) -> None:
     callback = PlateauCallback(
-        policy="auto", rules=[Always(severity)], every_n_steps=10, dirpath=str(tmp_path), quiet=True
+        policy="auto", rules=[rule], every_n_steps=10, dirpath=str(tmp_path), quiet=True
     )
     fit(Regressor(partial(SGD, lr=0.01)), batches(40), callback)
     assert [finding.code for finding in callback.findings] == ["LP304"]

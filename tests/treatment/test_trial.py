@@ -243,6 +243,25 @@ def test_a_run_that_began_again_in_vain_is_given_up_halfway() -> None:
     assert trial.judge(joined(before, falling), [SICK]) is None
 
 
+def test_a_run_that_began_again_in_vain_is_given_back_as_it_was() -> None:
+    """A plateau may be about to end: what was learned on it is not to be learned again."""
+    before = noisy(2.3, START, 0, 0.001)
+    run = run_at(before, step=0)
+    run.snapshots.keep(run)
+    weight = run.module.net[0].weight.data
+    first, learned = weight.clone(), weight + 1.0
+    weight.copy_(learned)
+    run.step = START
+    trial = Trial.start(run, DecayLearningRate(), SICK, 1, PROBATION)
+    assert torch.equal(weight, first)
+    recorded = joined(before, noisy(2.3, PROBATION // 2, 1, 0.001))
+    outcome = trial.judge(recorded, [SICK])
+    assert outcome is not None
+    trial.settle(run, outcome, recorded)
+    assert outcome.verdict is Verdict.REVERTED
+    assert torch.equal(weight, learned)
+
+
 def test_a_run_that_began_again_is_given_more_time_while_it_falls() -> None:
     """Deep networks stay near the loss of guessing for a while before they learn."""
     before = noisy(2.3, START, 0, 0.001)
