@@ -10,10 +10,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+
 import lightning_plateau
 
 NOTEBOOK = "ipykernel_"
 """Beginning of the folder in which a notebook keeps its cells."""
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Folders of installed packages: a user's and a system's are not those of the environment."""
 METHODS = ("training_step", "configure_optimizers")
 """Methods of a module in which faults are mended that no operation stands for."""
 
@@ -61,7 +65,8 @@ def named(file: str) -> str:
     path = Path(file)
     if path.parent.name.startswith(NOTEBOOK):
         return "cell"
-    if any(path.is_relative_to(library) for library in _libraries()):
+    installed = not INSTALLED.isdisjoint(path.parts)
+    if installed or any(path.is_relative_to(library) for library in _libraries()):
         return ""
     try:
         return str(path.relative_to(Path.cwd()))
@@ -71,7 +76,7 @@ def named(file: str) -> str:
 
 @cache
 def _libraries() -> frozenset[Path]:
-    """Return the folders of Python, of installed packages, and of this one."""
-    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
-    ours = Path(lightning_plateau.__file__).parent
-    return frozenset([*(Path(sysconfig.get_path(kind)) for kind in kinds), ours])
+    """Return the folders of Python, and of what may be at work from its sources: torch and us."""
+    python = (Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
+    sources = (Path(str(one.__file__)).parent for one in (torch, lightning_plateau))
+    return frozenset([*python, *sources])

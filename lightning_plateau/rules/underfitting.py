@@ -31,11 +31,10 @@ class Underfitting(Rule):
 
     What it detects:
         The loss stays high beside that of guessing and does not fall any more, training and
-        validation agree within a tenth,
-        and the weights do move by ordinary updates: the optimizer works, but what it works on
-        cannot do better. Where one batch was repeated (overfit-one-batch), it must have been
-        learned by heart; a model that cannot even do that has another fault, unless it has fewer
-        parameters than the batch has samples.
+        validation agree within a tenth, and the weights do move by ordinary updates: the optimizer
+        works, but what it works on cannot do better. Where one batch was repeated
+        (overfit-one-batch), a tenth of its loss must have gone; a model that cannot even do that
+        has another fault, unless it has fewer parameters than the batch has samples.
 
     Why it matters:
         More training does not help; the model needs more capacity, better features or less
