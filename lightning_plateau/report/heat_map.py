@@ -21,7 +21,7 @@ from lightning_plateau.core.signal import (
 from lightning_plateau.report.phrases import number
 
 MOST_LAYERS, MOST_BINS = 40, 96
-MOST_LABELS = 12
+MOST_LABELS, MOST_LETTERS = 12, 14
 ROWS_OF_A_BIN = 25
 LEVELS = 9
 WORTH_SHOWING = 0.01
@@ -184,21 +184,25 @@ def _medians(values: Matrix) -> Floats:
 
 
 def _apart(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return dotted names without the parts with which all of them begin and end.
+    """Return dotted names without the parts with which all of them end, and long ones begin.
 
     Example:
         >>> _apart(("net.0.weight", "net.2.weight"))
-        ('0', '2')
+        ('net.0', 'net.2')
+        >>> _apart(("encoder.layers.0.mlp.weight", "encoder.layers.1.mlp.weight"))
+        ('0', '1')
         >>> _apart(("net.1 (relu)", "net.3 (relu)")), _apart(("net.1 (relu)", "net.3 (tanh)"))
-        (('1', '3'), ('1 (relu)', '3 (tanh)'))
+        (('net.1', 'net.3'), ('net.1 (relu)', 'net.3 (tanh)'))
     """
     if len({name.partition(" ")[2] for name in names}) == 1 < len(names):
         names = tuple(name.partition(" ")[0] for name in names)
     split = [name.split(".") for name in names]
     spare = min((len(parts) for parts in split), default=1) - 1 if len(names) > 1 else 0
-    first = _shared(split, spare)
-    last = _shared([parts[::-1] for parts in split], spare - first)
-    return tuple(".".join(parts[first : len(parts) - last]) for parts in split)
+    last = _shared([parts[::-1] for parts in split], spare)
+    kept = [parts[: len(parts) - last] for parts in split]
+    long = max(map(len, map(".".join, kept)), default=0) > MOST_LETTERS
+    first = _shared(kept, spare - last) if long else 0
+    return tuple(".".join(parts[first:]) for parts in kept)
 
 
 def _shared(split: list[list[str]], most: int) -> int:
