@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_plateau.core.history import History, Series
+from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.signal import GRADIENT_NORM, LOSS
 
 GROWTH = 1.2
@@ -80,8 +80,15 @@ class Cadence:
         earlier = earlier[np.isfinite(earlier)]
         if len(earlier) < self.every_n_steps:
             return False
-        low, middle, high = np.quantile(earlier, (0.05, 0.5, 0.95))
+        low, middle, high = _quantiles(earlier)
         return bool(latest.max() > high + SPIKE * (high - low) > middle)
+
+
+def _quantiles(values: Floats) -> Floats:
+    """Return the 5 %, 50 % and 95 % quantiles: ``np.quantile`` takes longer than the sorting."""
+    places = (len(values) - 1) * np.array((0.05, 0.5, 0.95))
+    found: Floats = np.interp(places, np.arange(len(values)), np.sort(values))
+    return found
 
 
 def _generation(drains: int) -> int:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, cast, get_args
+from typing import Any, Literal, ParamSpec, get_args
 
 from torch import Tensor
 
@@ -44,7 +44,7 @@ def harmless(hook: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(hook)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        callback = cast(PlateauCallback, args[0])
+        callback: Any = args[0]
         if callback.disabled:
             return
         try:

@@ -177,10 +177,10 @@ class Watch:
         if recorder.profile.unshaped:
             recorder.profile = profile_of(trainer, module, adapt(trainer))
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        closely = recorder.sampled_now
+        closely = recorder.sampling
         closed = recorder.end_batch(
             loss=loss if isinstance(loss, Tensor) else None,
-            learning_rates=treatment.learning_rates(closely=recorder.sampled_now),
+            learning_rates=treatment.learning_rates(closely=closely),
             skipped=treatment.after_step(),
         )
         self._tell_untaped()

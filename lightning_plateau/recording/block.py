@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_plateau.recording.probes.gradients import stacked
 from lightning_plateau.recording.transfer import Transfer
 
 ABSENT = -1.0
@@ -52,11 +51,13 @@ class StepBlock:
         columns = self._optimizers + sum(widths) + 1
         self._table = torch.full((capacity, columns), ABSENT, device=device, dtype=dtype)
         # Of a single optimizer, the loss and the norms lie side by side.
-        self._heads = self._table[:, :-1].unbind(0) if self._optimizers == 1 else ()
+        single = self._optimizers == 1
+        self._heads = self._table[:, :-1].unbind(0) if single else ()
+        self._norms = self._table[:, 1:-1].unbind(0) if single else ()
         self._indices: dict[tuple[int, ...], Tensor] = {}
         self._seen = np.zeros((capacity, self._optimizers), dtype=bool)
         # On the CPU the host reads the table's memory itself: no operation, nothing to wait for.
-        self._memory: NDArray[Any] | None = self._table.numpy() if device.type == "cpu" else None
+        self._memory = list(self._table.numpy()) if device.type == "cpu" else None
 
     @property
     def full(self) -> bool:
@@ -77,17 +78,18 @@ class StepBlock:
         """Set the loss and the norms of a single optimizer with all its gradients, in one copy.
 
         Returns:
-            The norms as one tensor; None, and nothing is set, where they do not fit together.
+            The norms in the row under way, which the next drain clears; None, and nothing is set,
+            where they do not fit together.
         """
         fits = bool(self._heads) and len(norms) == self._widths[0] and loss.dim() == 0
-        if not (
-            fits and norms and loss.dtype is self._table.dtype and loss.device == norms[0].device
-        ):
+        if not (fits and norms and loss.dtype is self._table.dtype):
             return None
-        head = stacked((loss, *norms))
-        self._heads[self.rows].copy_(head, non_blocking=True)
+        try:
+            torch.stack((loss, *norms), out=self._heads[self.rows])
+        except RuntimeError:  # they lie on several devices
+            return None
         self._seen[self.rows] = True
-        return head[1:]
+        return self._norms[self.rows]
 
     def write_loss(self, optimizer: int, loss: Tensor) -> None:
         """Set the loss of one optimizer in the row under way."""

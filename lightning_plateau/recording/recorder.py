@@ -19,22 +19,18 @@ from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.signal import Signal
 from lightning_plateau.core.tape import Tape, kept
 from lightning_plateau.recording.batch import leaves
-from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.buffers import record_batch_moments, record_buffers
 from lightning_plateau.recording.care import record_care
 from lightning_plateau.recording.census import Census
 from lightning_plateau.recording.delivery import Delivery
 from lightning_plateau.recording.draft import Draft
 from lightning_plateau.recording.inputs import record_inputs
-from lightning_plateau.recording.probes.gradients import accumulation_type, stacked, tensor_norms
-from lightning_plateau.recording.probes.loss import step_loss
-from lightning_plateau.recording.probes.parameters import (
-    sample_elements,
-)
+from lightning_plateau.recording.probes.parameters import sample_elements
 from lightning_plateau.recording.profile import clean_name
 from lightning_plateau.recording.replicas import Replicas, replica_differences
 from lightning_plateau.recording.resemblance import Resemblance
 from lightning_plateau.recording.sites import activation_rows
+from lightning_plateau.recording.steps import Steps
 from lightning_plateau.recording.structure import Structure
 from lightning_plateau.recording.tape import TapeRecorder
 from lightning_plateau.recording.watched import Watched
@@ -54,7 +50,7 @@ STATE_VERSION = 1
 class Recorder:
     """Records a training on its device and drains it to the host.
 
-    An ordinary step costs one fused read of the gradients and two small copies, and never waits for
+    An ordinary step costs one fused read of the gradients and one small copy, and never waits for
     the device. On sampled steps (the first few, then one in ``every_n_steps``) the forward pass,
     the batch, the parameters, the update and the normalization layers are looked at too, and the
     gradients are compared with those of the next step.
@@ -69,6 +65,7 @@ class Recorder:
 
     Attributes:
         clock: Optimizer steps made.
+        sampling: Whether the step under way is one that is looked at closely.
         spared: Whether the next sample that only the cadence asks for is left out.
 
     Raises:
@@ -92,6 +89,7 @@ class Recorder:
         self.every_n_steps = every_n_steps
         self.profile = Profile()
         self.failure: Exception | None = None
+        self.sampling = False
         self.spared = False
         self._module = module
         self._tape_allowed, self._early = tape, early
@@ -110,12 +108,9 @@ class Recorder:
         self._replicas = Replicas()
         self._tapes: tuple[Tape, ...] = ()
         self._epoch_ends: list[int] = []
-        self._block: StepBlock | None = None
+        self._steps = Steps(self._optimizers, self._delivery, every_n_steps)
         self._batch: Any = None
-        self._losses: list[Tensor] = []
         self._backwards = 0
-        self._stepped: set[int] = set()
-        self._sampling = False
         self._structure: Structure | None = None
         self._tape: TapeRecorder | None = None
         self._learning_rates: dict[str, float] = {}
@@ -130,7 +125,7 @@ class Recorder:
 
     @property
     def sampled_now(self) -> bool:
-        """Whether the step under way is one that is looked at closely."""
+        """Whether a step that begins now is one to look at closely."""
         return (
             (self.clock % self.every_n_steps == 0 and not self.spared)
             or self.clock in self._early
@@ -140,7 +135,7 @@ class Recorder:
     @property
     def due(self) -> bool:
         """Whether the step that just ended is one after which to drain."""
-        return self.clock % self.every_n_steps == 0 or self._block is None or self._block.full
+        return self.clock % self.every_n_steps == 0 or self._steps.full
 
     # -- the hooks of a batch, in order ---------------------------------------------------------
 
@@ -154,13 +149,13 @@ class Recorder:
         """Note the batch; on a sampled step look at it, and start the tape."""
         self._batch = batch
         if first_of_window:
-            self._sampling = self.sampled_now
-            self._losses.clear()
-            for optimizer in self._optimizers if self._sampling else ():
+            self.sampling = self.sampled_now
+            self._steps.forget_losses()
+            for optimizer in self._optimizers if self.sampling else ():
                 optimizer.leftovers.begin()
-        self._census.observe(batch, step=self.clock, sampled=self._sampling)
-        self._resemblance.begin_batch(sampled=self._sampling)
-        if not (self._sampling and first_of_window):
+        self._census.observe(batch, step=self.clock, sampled=self.sampling)
+        self._resemblance.begin_batch(sampled=self.sampling)
+        if not (self.sampling and first_of_window):
             return
         if self.clock == 0:
             record_initial_norms(self._delivery, self._optimizers)
@@ -181,10 +176,10 @@ class Recorder:
 
     def observe_loss(self, loss: Tensor) -> None:
         """Note a tensor that backward starts from, and end the tape."""
-        self._losses.append(loss.detach())
+        self._steps.add_loss(loss)
         self._backwards += 1
         self.end_tape(loss)
-        if self._sampling and self.wants(signal.GRADIENTS_LEFT_OVER):
+        if self.sampling and self.wants(signal.GRADIENTS_LEFT_OVER):
             for optimizer in self._optimizers:
                 optimizer.leftovers.before_backward()
 
@@ -228,70 +223,35 @@ class Recorder:
             where there are none.
         """
         optimizer = self._optimizers[index]
-        gradients = [parameter.grad for parameter in optimizer.parameters]
         with torch.no_grad():
-            compact = self._write_step(index, gradients, accumulated, loss_scale, scale)
-        self._losses.clear()
-        self._stepped.add(index)
-        if self._sampling and loss_scale is not None:
-            self.record_tensor(signal.LOSS_SCALE, loss_scale)
-        self._compare_gradients(optimizer)
-        if self._sampling and accumulated is not None and compact is not None:
-            optimizer.norm = torch.linalg.vector_norm(compact)
-        if self._sampling and self.wants(signal.UPDATE_RATIOS):
-            optimizer.before = sample_elements(optimizer.parameters)
-        return compact
+            norms = self._steps.write(index, self.clock, accumulated, loss_scale, scale)
+            if self.sampling or optimizer.agreement.waits:
+                self._compare_gradients(optimizer)
+            if self.sampling:
+                automatic = accumulated is not None
+                self._look_at_gradients(optimizer, norms if automatic else None, loss_scale)
+        return norms
 
-    def _write_step(
-        self,
-        index: int,
-        gradients: Sequence[Tensor | None],
-        accumulated: int | None,
-        loss_scale: Tensor | None,
-        scale: Tensor | None,
-    ) -> Tensor | None:
-        """Write norms and loss of an optimizer into the block; return the unscaled norms."""
-        block, loss = self._ready_block(), None
-        if self._losses:
-            factor = accumulated / len(self._losses) if accumulated else 1.0
-            loss = step_loss(self._losses, factor, loss_scale)
-        norms = tensor_norms([gradient for gradient in gradients if gradient is not None])
-        if loss is not None and scale is None:
-            together = block.write_together(loss, norms)
-            if together is not None:
-                return together
-        compact = stacked(norms) if norms else None
-        if compact is not None and scale is not None:
-            compact = compact / scale.reshape(())
-        present = [i for i, gradient in enumerate(gradients) if gradient is not None]
-        block.write_gradients(index, compact, present)
-        if loss is not None:
-            block.write_loss(index, loss)
-        return compact
+    def _look_at_gradients(
+        self, optimizer: Watched, norms: Tensor | None, loss_scale: Tensor | None
+    ) -> None:
+        """Remember what the step is compared with when it is made; ``norms``: if clipping is."""
+        if loss_scale is not None:
+            self.record_tensor(signal.LOSS_SCALE, loss_scale)
+        if norms is not None:
+            optimizer.norm = torch.linalg.vector_norm(norms)
+        if self.wants(signal.UPDATE_RATIOS):
+            optimizer.before = sample_elements(optimizer.parameters)
 
     def _compare_gradients(self, optimizer: Watched) -> None:
         """Compare the gradients with those of the step before, if that one was sampled."""
-        if not (self._sampling or optimizer.agreement.waits):
-            return
         if len(self._optimizers) > 1 or not self.wants(signal.GRADIENT_AGREEMENT):
             return
-        with torch.no_grad():
-            agreement = optimizer.agreement.compare()
-            if agreement is not None:
-                self.record_tensor(signal.GRADIENT_AGREEMENT, agreement)
-            if self._sampling and self.clock != LAST_OF_THE_FIRST:
-                optimizer.agreement.remember()
-
-    def _ready_block(self) -> StepBlock:
-        if self._block is None:
-            # The first step may be one without gradients: the parameters decide, not its norms.
-            parameters = [p for optimizer in self._optimizers for p in optimizer.parameters]
-            device = parameters[0].device if parameters else torch.device("cpu")
-            wide = any(accumulation_type(p) is torch.float64 for p in parameters)
-            dtype = torch.float64 if wide else torch.float32
-            widths = [len(optimizer.parameters) for optimizer in self._optimizers]
-            self._block = StepBlock(self.every_n_steps, widths, device, dtype, self.clock)
-        return self._block
+        agreement = optimizer.agreement.compare()
+        if agreement is not None:
+            self.record_tensor(signal.GRADIENT_AGREEMENT, agreement)
+        if self.sampling and self.clock != LAST_OF_THE_FIRST:
+            optimizer.agreement.remember()
 
     def end_batch(
         self,
@@ -311,25 +271,22 @@ class Recorder:
             Whether a step was closed.
         """
         self.end_tape()
-        if not self._stepped or self._block is None:
+        steps = self._steps
+        if not steps.stepped:
             self._batch = None
             return False
-        for index in sorted(self._stepped):
-            if loss is not None and not self._block.has_loss(index):
-                self._block.write_loss(index, loss.detach().reshape(()))
-        self._block.write_skipped(skipped)
-        if self._sampling:
-            record_care(self._delivery, self.clock, self._optimizers, self._stepped)
+        steps.complete(loss, skipped)
+        if self.sampling:
+            record_care(self._delivery, self.clock, self._optimizers, steps.stepped)
             self._record_weights()
-        if not self._block.known_finite and not self._sampling:
+        elif not steps.known_finite:
             self.record_batch()
-        if learning_rates and (learning_rates != self._learning_rates or self._sampling):
+        if learning_rates and (learning_rates != self._learning_rates or self.sampling):
             self._learning_rates = dict(learning_rates)
             self._store.append_row(signal.LEARNING_RATES, self.clock, self._learning_rates)
         self._census.close_step(self.clock, self._transfer, self._store)
-        self._block.close_row()
-        self._stepped.clear()
-        self._sampling = False
+        steps.close()
+        self.sampling = False
         self._structure = None
         self._batch = None
         self.clock += 1
@@ -337,11 +294,11 @@ class Recorder:
 
     def abandon_batch(self) -> None:
         """Leave the batch under way because training died in it; what was seen of it is kept."""
-        if self._tape is None and self._batch is not None and not self._sampling:
+        if self._tape is None and self._batch is not None and not self.sampling:
             self.record_batch()
         self.end_tape()
         self._batch = None
-        self._losses.clear()
+        self._steps.forget_losses()
 
     def close_unstepped(self) -> None:
         """Note, of a run that made no step, how often backward ran and where the weights are."""
@@ -358,7 +315,7 @@ class Recorder:
             self._tape.stop()
             self._tape = None
         self._batch = None
-        self._losses.clear()
+        self._steps.forget_losses()
 
     def _record_weights(self) -> None:
         structure = self._structure or Structure.of(self._module)
@@ -426,7 +383,7 @@ class Recorder:
 
         Rows of steps not made yet hold nothing of use.
         """
-        return self._ready_block().losses
+        return self._steps.block(self.clock).losses
 
     def drain(self, *, losses: Tensor | None = None, wait: bool = False) -> None:
         """Send what was recorded to the host.
@@ -435,38 +392,9 @@ class Recorder:
             losses: What ``losses`` are over all ranks; None where there is one rank.
             wait: Whether to wait until all of it has arrived.
         """
-        if self._block is not None and self._block.rows:
-            self._block.send(self._transfer, self._add_rows, losses)
+        self._steps.send(losses, self._watch_closely)
         self._census.send(self._transfer, self._store)
         self._transfer.send(wait=wait)
-
-    def _add_rows(
-        self,
-        steps: NDArray[Any],
-        losses: NDArray[Any],
-        seen: NDArray[Any],
-        norms: NDArray[Any],
-        skipped: NDArray[Any],
-    ) -> None:
-        present = norms >= 0
-        broken = np.isnan(norms)
-        squares = np.where(present | broken, norms, 0.0) ** 2
-        total = np.where(seen, losses, 0.0).sum(axis=1)
-        known = seen.any(axis=1)
-        self._store.append(signal.LOSS, steps[known], total[known])
-        if losses.shape[1] > 1:
-            labels = tuple(str(index) for index in range(losses.shape[1]))
-            self._store.append(
-                signal.LOSS_PER_OPTIMIZER, steps, np.where(seen, losses, np.nan), labels
-            )
-        self._store.append(signal.GRADIENT_NORM, steps, np.sqrt(squares.sum(axis=1)))
-        self._watch_closely(np.isfinite(np.where(known, total, 0.0)) & ~broken.any(axis=1))
-        names = tuple(name for optimizer in self._optimizers for name in optimizer.names)
-        if names and self.wants(signal.GRADIENT_NORMS):
-            self._store.append(
-                signal.GRADIENT_NORMS, steps, np.where(present, norms, np.nan), names
-            )
-        self._store.append(signal.SKIPPED_STEPS, steps, skipped)
 
     def _watch_closely(self, finite: NDArray[np.bool_]) -> None:
         """Sample every step for a while, where some were not finite and training goes on."""

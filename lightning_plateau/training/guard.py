@@ -61,8 +61,12 @@ class GuardSettings:
     @property
     def watches_steps(self) -> bool:
         """Whether a step is looked at before it is made."""
-        limits = self.clip_norm is not None or self.clip_value is not None
-        return limits or self.skip_non_finite or self.replace_non_finite or bool(self.normalize)
+        return self.skip_non_finite or self.replace_non_finite or self.changes_gradients
+
+    @property
+    def changes_gradients(self) -> bool:
+        """Whether gradients that are finite may be changed."""
+        return self.scales_gradients or self.clip_value is not None
 
     @property
     def scales_gradients(self) -> bool:
@@ -123,24 +127,29 @@ class Guard:
             return
         if adapter.obstacle("clip") is not None:
             return
-        with torch.no_grad():
-            if adapter.fused or not (norms.device.type == "cpu" or settings.wait_for_device):
+        if adapter.fused or not (norms.is_cpu or settings.wait_for_device):
+            with torch.no_grad():
                 self._decide_on_device(adapter, norms)
-            else:
-                self._decide_on_host(adapter, norms, clipped_next)
-
-    def _decide_on_host(self, adapter: OptimizerAdapter, norms: Tensor, clipped_next: bool) -> None:
-        # `numpy()` shares the memory of a CPU tensor; `cpu()` is what waits for an accelerator.
-        values = (norms if norms.device.type == "cpu" else norms.cpu()).numpy()
-        settings = self.settings
-        if not _all_finite(values):
-            if settings.replace_non_finite:
-                adapter.replace_non_finite()
-                self._statistics.restore()
-            elif settings.skip_non_finite and adapter.obstacle("skip") is None:
-                self._drop(adapter, clipped_next)
-                self._stepped.append((adapter, True))
             return
+        # `numpy()` shares the memory of a CPU tensor; `cpu()` is what waits for an accelerator.
+        values = (norms if norms.is_cpu else norms.cpu()).numpy()
+        if not _all_finite(values):
+            self._answer_non_finite(adapter, clipped_next)
+        elif settings.changes_gradients:
+            self._change_gradients(adapter, values)
+
+    @torch.no_grad()
+    def _answer_non_finite(self, adapter: OptimizerAdapter, clipped_next: bool) -> None:
+        if self.settings.replace_non_finite:
+            adapter.replace_non_finite()
+            self._statistics.restore()
+        elif self.settings.skip_non_finite and adapter.obstacle("skip") is None:
+            self._drop(adapter, clipped_next)
+            self._stepped.append((adapter, True))
+
+    @torch.no_grad()
+    def _change_gradients(self, adapter: OptimizerAdapter, values: NDArray[Any]) -> None:
+        settings = self.settings
         if settings.scales_gradients:
             factors = host_factors(settings, values.astype(np.float64), adapter.gradient_groups)
             if factors is not None:

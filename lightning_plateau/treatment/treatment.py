@@ -29,6 +29,7 @@ from lightning_plateau.treatment.order import (
     other_steps_first,
 )
 from lightning_plateau.treatment.policy import Policy
+from lightning_plateau.treatment.rates import Rates
 from lightning_plateau.treatment.skipped import DAMAGED, SkippedSteps, answered
 from lightning_plateau.treatment.snapshot_pace import snapshot_every
 from lightning_plateau.treatment.start_over import start_over
@@ -76,6 +77,7 @@ class Treatment:
         self._planned_steps: int | None = None
         self._in_force = InForce()
         self._skipped = SkippedSteps()
+        self._rates = Rates(run)
 
     # -- the path of a step ---------------------------------------------------------------------
 
@@ -106,16 +108,7 @@ class Treatment:
         Args:
             closely: Whether to read rates that are tensors too, which may wait for the device.
         """
-        several = len(self._run.adapters) > 1
-        return {
-            f"{index}.{place}" if several else f"{place}": self._paced(index, place, group["lr"])
-            for index, adapter in enumerate(self._run.adapters)
-            for place, group in enumerate(adapter.optimizer.param_groups)
-            if closely or not isinstance(group["lr"], Tensor)
-        }
-
-    def _paced(self, index: int, place: int, rate: Tensor | float) -> float:
-        return self._run.paced(index, place, float(rate))
+        return self._rates.read(closely=closely)
 
     def before_batch(self, first_of_window: bool) -> None:
         """See ``Guard.before_batch``."""

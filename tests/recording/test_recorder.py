@@ -205,8 +205,8 @@ def test_the_table_lies_with_the_parameters_whatever_comes_first() -> None:
     recorder = Recorder(net, [list(net.parameters())])
     recorder.begin_batch(None)
     recorder.observe_gradients(0)
-    assert recorder._block is not None
-    assert recorder._block._table.is_meta
+    assert recorder._steps._block is not None
+    assert recorder._steps._block._table.is_meta
     recorder.release()
 
 
@@ -412,8 +412,8 @@ def test_memory_on_the_device_is_bounded_by_the_number_of_tensors() -> None:
         sizes = {storage.data_ptr(): storage.nbytes() for storage in kept}
         assert sum(sizes.values()) <= 4 * 8192
         recorder.end_batch()
-    assert recorder._block is not None
-    assert recorder._block._table.untyped_storage().nbytes() <= 50 * (4 + 2) * 4
+    assert recorder._steps._block is not None
+    assert recorder._steps._block._table.untyped_storage().nbytes() <= 50 * (4 + 2) * 4
 
 
 def test_nothing_of_the_batch_or_the_graph_is_held_after_the_step() -> None:

@@ -28,8 +28,8 @@ def test_ten_thousand_parameter_tensors() -> None:
         recorder.observe_loss(torch.tensor(1.0))
         recorder.observe_gradients(0)
         recorder.end_batch()
-    assert recorder._block is not None
-    assert recorder._block._table.untyped_storage().nbytes() <= 50 * (count + 3) * 4
+    assert recorder._steps._block is not None
+    assert recorder._steps._block._table.untyped_storage().nbytes() <= 50 * (count + 3) * 4
     recorder.drain(wait=True)
     norms = recorder.history()[GRADIENT_NORMS]
     assert norms.values.shape == (steps, count)

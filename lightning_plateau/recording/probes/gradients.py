@@ -7,11 +7,15 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_plateau.recording.probes.sampling import dense_values
 
-_DEVICE = attrgetter("device")
+_LAYOUT = attrgetter("layout")
+_KIND = attrgetter("__class__", "device", "dtype", "layout")
+_PLAIN = frozenset({Tensor, nn.Parameter})
+_SINGLE = frozenset({torch.float32, torch.float16, torch.bfloat16})
+"""Types whose norms are float32."""
 
 
 def accumulation_type(tensor: Tensor) -> torch.dtype:
@@ -38,7 +42,15 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     if not tensors:
         return []
     if _alike(tensors):
-        return _bucket_norms(tensors)
+        try:
+            return _fused_norms(tensors)
+        except RuntimeError:  # torch refuses what one call cannot read, whatever it looks like
+            pass
+    return _sorted_norms(tensors)
+
+
+def _sorted_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the norms of tensors of several kinds, by one call a kind."""
     buckets: dict[object, list[int]] = {}
     for index, tensor in enumerate(tensors):
         mesh = getattr(tensor, "device_mesh", None)  # a DTensor; plain tensors have none
@@ -60,15 +72,16 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _alike(tensors: Sequence[Tensor]) -> bool:
-    """Whether one fused call reads all: plain, dense, and of one device and type."""
+    """Whether one fused call is to be tried: they are plain, dense, and of one device and type.
+
+    On the CPU a call reads them one by one: there it may read several types, all into float32.
+    """
     first = tensors[0]
-    if first.layout is not torch.strided or getattr(first, "device_mesh", None) is not None:
+    if type(first) not in _PLAIN or first.layout is not torch.strided:
         return False
-    kind, device, dtype = type(first), first.device, first.dtype
-    return all(
-        type(t) is kind and t.dtype is dtype and t.device == device and t.layout is torch.strided
-        for t in tensors
-    )
+    if first.is_cpu and first.dtype in _SINGLE:
+        return len(set(map(_LAYOUT, tensors))) == 1
+    return len(set(map(_KIND, tensors))) == 1
 
 
 def stacked(values: Sequence[Tensor]) -> Tensor:
@@ -76,10 +89,16 @@ def stacked(values: Sequence[Tensor]) -> Tensor:
 
     Parameters that are spread over several devices have their norms there too.
     """
-    device = values[0].device
-    if len(set(map(_DEVICE, values))) == 1:
+    try:
         return torch.stack(tuple(values))
-    return torch.stack([value.to(device, non_blocking=True) for value in values])
+    except RuntimeError:  # they lie on several devices
+        device = values[0].device
+        return torch.stack([value.to(device, non_blocking=True) for value in values])
+
+
+def _fused_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    dtype = _norm_type(tensors[0])
+    return list(torch._foreach_norm(list(tensors), 2, dtype=dtype))
 
 
 def _bucket_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -88,7 +107,7 @@ def _bucket_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         tensors = [tensor.float() for tensor in tensors]
     if _is_spread(first):
         return _norms_of_shards(tensors)
-    norms = list(torch._foreach_norm(list(tensors), 2, dtype=_norm_type(first)))
+    norms = _fused_norms(tensors)
     if type(norms[0]) is not Tensor:
         norms = [_whole(norm) for norm in norms]
     return norms
