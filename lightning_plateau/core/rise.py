@@ -25,6 +25,8 @@ LEAST_ABOVE = 0.9
 """Share of recent losses that lie above the best level where the loss has risen."""
 LATEST, LAST = 20, 5
 """Losses that tell where the loss is, and where it is going."""
+RECENT = 100
+"""Losses that tell how large a rise chance explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def chance_rise(history: History, step: int, rows: int = LATEST) -> float:
         >>> chance_rise(history(loss=[1.0] * 50 + [3.0] * 50), 50)
         0.1
     """
-    before = history[LOSS].until(max(1, step))
+    # What the loss did long ago, on its way down, is not what it does by chance now.
+    before = history[LOSS].until(max(1, step)).tail(RECENT)
     error = 1.77 * value_noise(finite_values(before)) / rows**0.5
     level = float(np.median(before.tail(LATEST).values)) if len(before) else math.nan
     return max(4.0 * float(error), LEAST_RISE * abs(level))

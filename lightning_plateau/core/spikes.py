@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_plateau.core.chance import untrained_loss
-from lightning_plateau.core.history import Floats, History, Series
+from lightning_plateau.core.history import Floats, History, Series, Steps
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS
 from lightning_plateau.core.statistics import log_ema_z_scores
 from lightning_plateau.core.trend import MAGNITUDE, finite_values, value_noise
@@ -16,6 +16,10 @@ from lightning_plateau.core.trend import MAGNITUDE, finite_values, value_noise
 BLOCK = 25
 BEFORE = 4
 """Rows of a block, and blocks that a spike is compared with."""
+LEAST_ROWS, LEAST_STANDING = 5, 2
+"""Rows of a spike, and blocks of a leap that the loss has not come down from."""
+OF_THE_FALL = 0.05
+"""Share of all that a loss has come down by below which a rise is of no account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,13 @@ class Spike:
     before: float
 
 
-def loss_spikes(series: Series, *, least_rows: int = 5, least_ratio: float = 2.0) -> list[Spike]:
+def loss_spikes(series: Series) -> list[Spike]:
     """Return the spikes of a loss, in order.
 
-    A spike is a run of at least ``least_rows`` values, each above ``least_ratio`` times the median
-    of the hundred values before, above what is usually the largest of them by half, beyond six
-    times the noise, and by a twentieth of how far the loss has come down altogether. What stays up
-    for longer than a hundred steps is no spike, nor is what the beginning of a run has nothing
-    before to compare with.
+    A spike is a run of at least five values, each above twice the median of the hundred values
+    before, above what is usually the largest of them by half, beyond six times the noise, and by a
+    twentieth of how far the loss has come down altogether. What stays up for longer than a hundred
+    steps is no spike, nor is what the beginning of a run has nothing before to compare with.
 
     Example:
         >>> from lightning_plateau.core.signal import LOSS
@@ -50,32 +53,58 @@ def loss_spikes(series: Series, *, least_rows: int = 5, least_ratio: float = 2.0
         >>> loss_spikes(Series(LOSS, np.arange(300), losses))
         [Spike(step=200, rows=8, peak=4.0, before=1.2487437185929648)]
     """
-    finite = np.isfinite(series.values)
-    values = np.clip(series.values[finite], -MAGNITUDE, MAGNITUDE)
-    steps = series.steps[finite]
+    values, steps = _finite(series)
     if len(values) <= BEFORE * BLOCK:
         return []
     medians, tops = _before(values)
-    doubled = (least_ratio - 1) * np.abs(medians)
-    if not (values > medians + doubled).any():
+    if not (values > medians + np.abs(medians)).any():
         return []  # as in most runs; the rest need not be known
-    start = float(np.median(values[:5]))
-    low = float(np.quantile(values, 0.05))
-    room = np.maximum.reduce(
-        [
-            doubled,
-            1.5 * (tops - medians),
-            np.full(len(values), max(6 * value_noise(values), 0.05 * (start - low))),
-        ]
-    )
-    high = values > medians + room
+    room = _room(values, medians, tops, value_noise(values), _fall(values))
     return [
         Spike(int(steps[a]), b - a, float(values[a:b].max()), float(medians[a]))
-        for a, b in _runs(high)
-        if least_rows <= b - a < BEFORE * BLOCK
+        for a, b in _runs(values > medians + room)
+        if LEAST_ROWS <= b - a < BEFORE * BLOCK
         # What stays up soon looks ordinary: it must have come down to where it was.
         and (b == len(values) or np.median(values[b : b + 10]) <= medians[a] + room[a])
     ]
+
+
+def standing_leap(history: History) -> Spike | None:
+    """Return the leap of a loss that it has not come down from; None where there is none.
+
+    The medians of twenty-five losses each, two at the least, lie above all of the four before them,
+    at twice what these are or more, beyond the noise, and by a twentieth of how far the loss had
+    come down altogether, from that of a model that has learned nothing where it began above. A loss
+    with values below zero has no scale to tell.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> losses = np.concatenate([np.linspace(2, 1, 200), [9.0] * 8, np.full(92, 3.0)])
+        >>> standing_leap(history(loss=losses))
+        Spike(step=200, rows=100, peak=9.0, before=1.2487437185929648)
+    """
+    values, steps = _finite(history[LOSS])
+    blocks = len(values) // BLOCK
+    if blocks < BEFORE + LEAST_STANDING or values.min() < 0:
+        return None
+    values, steps = values[-blocks * BLOCK :], steps[-blocks * BLOCK :]
+    levels = np.median(values.reshape(blocks, BLOCK), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(levels, BEFORE)[:-LEAST_STANDING]
+    lowest = np.minimum.accumulate(levels[::-1])[::-1][BEFORE : -LEAST_STANDING + 1]
+    before = np.median(windows, axis=1)
+    if not (lowest > 2 * before).any():
+        return None  # as in most runs; the rest need not be known
+    noise, fall = value_noise(values), _fall(values, untrained_loss(history))
+    least = np.maximum(2 * before, before + max(4 * noise / BLOCK**0.5, OF_THE_FALL * fall))
+    leapt = np.flatnonzero((lowest > least) & (lowest > windows.max(axis=1)))
+    if not len(leapt):
+        return None
+    first = int(leapt[0]) + BEFORE
+    since = values[(first - 1) * BLOCK :]
+    up = np.median(np.lib.stride_tricks.sliding_window_view(since, LEAST_ROWS), axis=1)
+    start = (first - 1) * BLOCK + LEAST_ROWS // 2 + int(np.argmax(up > least[leapt[0]]))
+    peak = float(values[start:].max())
+    return Spike(int(steps[start]), len(values) - start, peak, float(before[leapt[0]]))
 
 
 def norm_spikes(series: Series, *, least_ratio: float = 10.0, z_limit: float = 6.0) -> list[Spike]:
@@ -132,6 +161,23 @@ def held_up(history: History, first: Spike) -> bool:
     now, before = float(np.median(values[-2 * BLOCK :])), float(np.median(earlier))
     fall = max(0.05 * abs(before), 2 * value_noise(values) / len(earlier) ** 0.5)
     return now > max(before - fall, untrained / 2) and untrained > 0
+
+
+def _finite(series: Series) -> tuple[Floats, Steps]:
+    finite = np.isfinite(series.values)
+    return np.clip(series.values[finite], -MAGNITUDE, MAGNITUDE), series.steps[finite]
+
+
+def _fall(values: Floats, most: float | None = None) -> float:
+    """Return how far a loss has come down altogether, from ``most`` where it began above it."""
+    start = float(np.median(values[:5]))
+    return (start if most is None else min(start, most)) - float(np.quantile(values, 0.05))
+
+
+def _room(values: Floats, medians: Floats, tops: Floats, noise: float, fall: float) -> Floats:
+    """Return by how much each value must lie above the median before it to be part of a spike."""
+    least = np.full(len(values), max(6 * noise, OF_THE_FALL * fall))
+    return np.maximum.reduce([np.abs(medians), 1.5 * (tops - medians), least])
 
 
 def _before(values: Floats) -> tuple[Floats, Floats]:

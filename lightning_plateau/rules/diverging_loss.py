@@ -59,7 +59,7 @@ class DivergingLoss(Rule):
     name: ClassVar[str] = "diverging-loss"
     symptom: ClassVar[bool] = True
     requires: ClassVar = (LOSS,)
-    explains: ClassVar = ("LP401", "LP807", "LP808")
+    explains: ClassVar = ("LP401", "LP404", "LP807", "LP808")
     remedies: ClassVar = (
         "roll-back",
         "decay-learning-rate",

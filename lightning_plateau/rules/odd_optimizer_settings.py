@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import ClassVar
 
@@ -53,7 +53,8 @@ class OddOptimizerSettings(Rule):
         'SGD has momentum = 0.999: it goes on for 1000 steps in the direction of the past'
 
     Remedies:
-        Advice only: the settings that torch gives are the sound ones.
+        switch-optimizer puts Adam with sound settings in its place, but of ``maximize``, which may
+        be meant.
 
     Known limitations:
         Only optimizers of torch, and what derives from them. What a schedule makes of momentum and
@@ -83,6 +84,7 @@ class OddOptimizerSettings(Rule):
         "LP807",
         "LP808",
     )
+    remedies: ClassVar = ("switch-optimizer",)
     method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "the steps do not go where the gradient points, or hardly go at all"
 
@@ -104,7 +106,7 @@ class OddOptimizerSettings(Rule):
         if not found:
             return None
         optimizer, oddity = max(found, key=lambda entry: entry[1].confidence)
-        return self.finding(
+        odd = self.finding(
             history,
             oddity.confidence,
             f"{optimizer.kind} {oddity.said}: {oddity.harm}",
@@ -113,6 +115,7 @@ class OddOptimizerSettings(Rule):
             where=optimizer.kind,
             step=0,
         )
+        return replace(odd, remedies=()) if oddity.setting == "maximize" else odd
 
 
 def _number(settings: Mapping[str, Value], name: str) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
@@ -46,8 +46,9 @@ class SchedulerIntervalMismatch(Rule):
         'StepLR is stepped on every batch: since step 20 of 3000 the learning rate is below 1 %'
 
     Remedies:
-        Advice only: return ``{"scheduler": scheduler, "interval": "epoch"}`` (or ``"step"``) from
-        ``configure_optimizers``.
+        warm-restart, where the learning rate is gone and the policy may overrule the schedule. What
+        mends the fault is to return ``{"scheduler": scheduler, "interval": "epoch"}`` (or
+        ``"step"``) from ``configure_optimizers``.
 
     Known limitations:
         The lengths of ``LambdaLR`` and of chained schedulers are not known: they are judged by what
@@ -99,7 +100,7 @@ class SchedulerIntervalMismatch(Rule):
         known = _counts_epochs(scheduler, history.profile)
         if known is False:
             return None
-        return self.finding(
+        found = self.finding(
             history,
             0.95 if known else 0.7,
             f"{scheduler.kind} is stepped on every batch: since step {since} of {planned} the "
@@ -113,6 +114,7 @@ class SchedulerIntervalMismatch(Rule):
             where=scheduler.kind,
             step=since,
         )
+        return replace(found, remedies=("warm-restart",))
 
     def _too_slow(self, history: History, scheduler: SchedulerFact) -> Finding | None:
         epochs, rates = history.profile.planned_epochs, history[LEARNING_RATES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -67,10 +68,19 @@ class Snapshots:
         """Take ``snapshot`` for the first one: those before it belong to another network."""
         self.initial, self.good = snapshot, ()
 
+    def before(self, step: float) -> tuple[Snapshot, ...]:
+        """Return those taken before a step, the last one first."""
+        first = () if self.initial is None else (self.initial,)
+        return tuple(s for s in (*first, *self.good) if s.step < step or s is self.initial)[::-1]
+
+    def forget_after(self, snapshot: Snapshot) -> None:
+        """Give up those that were taken after ``snapshot``."""
+        self.good = tuple(s for s in self.good if s.step <= snapshot.step)
+
     def latest(self, before: int | None = None) -> Snapshot | None:
         """Return the last good one taken before step ``before``, else the first one, if any."""
-        usable = [s for s in self.good if before is None or s.step < before]
-        return usable[-1] if usable else self.initial
+        usable = self.before(math.inf if before is None else before)
+        return usable[0] if usable else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the count in plain types."""

@@ -12,7 +12,7 @@ from lightning_plateau.training.run import Run
 from lightning_plateau.treatment import rehearsal
 from lightning_plateau.treatment.choice import Choice, Past, Withheld, choose
 from lightning_plateau.treatment.policy import Policy
-from lightning_plateau.treatment.setback import setback
+from lightning_plateau.treatment.setback import since_well
 from lightning_plateau.treatment.tournament import FIRST_ROUND, MOST, Candidate, compete
 from lightning_plateau.treatment.trial import LEAST_STEPS
 
@@ -81,7 +81,7 @@ class Options:
         """Whether nothing is to be treated: the loss rose because of what is trained on."""
         if choice.remedy is None or choice.finding is None or self.is_safe(choice.remedy.name):
             return False
-        found = setback(self._run, self._run.snapshots.latest(before=self.step))
+        found = since_well(self._run)
         if found is None or not found.elsewhere:
             return False
         self._tell(Withheld(choice.finding.code, choice.remedy.name, str(found)))

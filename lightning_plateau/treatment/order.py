@@ -11,8 +11,8 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.updates import adaptive
 
 SWITCH, BACK = "switch-optimizer", "roll-back"
-DIVERGED = "LP402"
-"""Code of a loss that rose from where it had come down to, and stays up."""
+DIVERGED, LEAPT = "LP402", "LP404"
+"""Codes of a loss that rose from where it had come down to, and of one that leapt."""
 TOO_LITTLE = frozenset({"LP401", "LP405", "LP407"})
 """Codes of runs whose steps may lead nowhere because they are of the wrong kind."""
 LEARNED_BY_HEART, BY_ITSELF = 0.25, 0.1
@@ -68,7 +68,7 @@ def back_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
     A remedy of the cause alone would go on from the weights that the loss has risen with.
     """
-    lost = any(finding.code == DIVERGED for finding in findings)
+    lost = any(f.code == DIVERGED or (f.code == LEAPT and BACK in f.remedies) for f in findings)
     return tuple(
         replace(f, remedies=(BACK, *(name for name in f.remedies if name != BACK)))
         if lost and BACK in f.remedies

@@ -82,10 +82,15 @@ class Setback:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether the weights are not to blame: earlier ones do not take half of the rise back."""
+        """Whether the weights are not to blame for the rise.
+
+        Earlier ones take neither half of it back nor, on a batch that is an easy one, half of the
+        loss.
+        """
         if not math.isfinite(self.now):
             return False
-        return not self.now - self.earlier >= RECOVERED * self.rise
+        least = RECOVERED * (min(self.rise, self.now) if self.earlier > 0.0 else self.rise)
+        return not self.now - self.earlier >= least
 
     def __str__(self) -> str:
         return (
@@ -116,6 +121,24 @@ def setback(run: Run, earlier: Snapshot | None, rows: int = LATEST) -> Setback |
         return None
     [row] = result.rows
     return Setback(earlier.step, rise, row["now"], row["earlier"])
+
+
+def since_well(run: Run) -> Setback | None:
+    """Return what became of a run since the last state that was well, as ``setback`` does.
+
+    A state that was taken at the brink is no better than what came after it, though one before it
+    is. It is given up for that one.
+    """
+    last = None
+    for state in run.snapshots.before(run.step):
+        found = setback(run, state)
+        if found is None:
+            break
+        if not found.elsewhere:
+            run.snapshots.forget_after(state)
+            return found
+        last = last or found
+    return last
 
 
 def _write(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

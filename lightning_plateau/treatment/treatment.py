@@ -20,7 +20,7 @@ from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.training.optimizers import OptimizerAdapter
 from lightning_plateau.training.run import Run
 from lightning_plateau.treatment.in_force import InForce
-from lightning_plateau.treatment.last_leap import CODE, last_leap
+from lightning_plateau.treatment.leap import LEAP, last_leap, worth_going_back
 from lightning_plateau.treatment.options import Options
 from lightning_plateau.treatment.order import (
     SWITCH,
@@ -232,13 +232,13 @@ class Treatment:
         if leap is None or remedy.obstacle(self._run) is not None:
             return
         number, change = self._next_number, remedy.apply(self._run)
-        made = Intervention(number, self.step, remedy.name, CODE, change.before, change.after)
+        made = Intervention(number, self.step, remedy.name, LEAP, change.before, change.after)
         self._record(made)
         reason = (
             f"the training ended in a leap: on the last batch the loss is {leap.now:.4g}, and "
             f"{leap.earlier:.4g} with the weights of step {leap.step}"
         )
-        outcome = Outcome(number, self.step, remedy.name, CODE, Verdict.KEPT, reason)
+        outcome = Outcome(number, self.step, remedy.name, LEAP, Verdict.KEPT, reason)
         self._journal.append(outcome)
         self._announce(outcome)
 
@@ -306,6 +306,8 @@ class Treatment:
     def _may_be_treated(self, finding: Finding) -> bool:
         """Whether it is a fault, and time: a plateau at the start often ends by itself."""
         if finding.severity is Severity.INFO or finding.confidence < EVEN:
+            return False
+        if finding.code == LEAP and not worth_going_back(self._run, finding):
             return False
         endless = self._planned_steps is None
         return finding.code not in LAST_RESORT or not endless or self.step >= PATIENCE

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lightning_plateau.core.profile import OptimizerFact, Profile
-from lightning_plateau.core.signal import LEARNING_RATES
+from lightning_plateau.core.signal import LEARNING_RATES, VALIDATION_LOSS
 from lightning_plateau.rules.loss_spike import LossSpike
 from lightning_plateau.testing import history
 from tests.rules.curves import HEALTHY, Floats, curve
@@ -36,6 +38,11 @@ THRICE = (200, 350, 500)
         (leaping(THRICE, height=0.5), None),
         (leaping((20, 50, 80)), None),
         (leaping((300,), rows=400), None),
+        (leaping((700,), rows=100), "warning"),
+        (leaping((300,), rows=500), "warning"),
+        (leaping((770,), rows=30), "info"),
+        (leaping((700,), rows=100, height=0.5), None),
+        (1 - leaping((700,), rows=100), None),
         (-leaping(THRICE), None),
         (1e6 * leaping(THRICE), "warning"),
         (1e-6 * leaping(THRICE), "warning"),
@@ -51,6 +58,30 @@ def test_leaps(losses: Floats, severity: str | None) -> None:
 @pytest.mark.parametrize("steps", [100, 600, 5000])
 def test_healthy_curves_are_at_most_remarked_on(name: str, steps: int) -> None:
     found = RULE.check(history(loss=curve(HEALTHY[name], steps)))
+    assert found is None or found.severity == "info"
+
+
+STANDING = leaping((700,), rows=100)
+
+
+def test_a_leap_that_the_loss_has_not_come_down_from_is_to_be_gone_back_from() -> None:
+    found = RULE.check(history(loss=STANDING))
+    assert found is not None
+    assert (found.step, found.remedies) == (700, ("roll-back",))
+    assert "has not come down in 100 steps" in found.message
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(
+            {LEARNING_RATES: {"0": [0.01] * 698 + [0.1] * 102}}, id="the learning rate was raised"
+        ),
+        pytest.param({VALIDATION_LOSS: [2.0, *[1.0] * 799]}, id="validation holds"),
+    ],
+)
+def test_no_leap_stands(more: dict[Any, Any]) -> None:
+    found = RULE.check(history(more, loss=STANDING))
     assert found is None or found.severity == "info"
 
 

@@ -18,7 +18,7 @@ from lightning_plateau.core.journal import Note
 from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.testing import history
 from lightning_plateau.training.run import Run
-from lightning_plateau.treatment.setback import setback
+from lightning_plateau.treatment.setback import Setback, setback, since_well
 from lightning_plateau.treatment.snapshot_pace import snapshot_every
 from tests.faults import observation
 from tests.faults.program import programs
@@ -26,6 +26,7 @@ from tests.remedies.test_contract import all_of
 from tests.trainings import Guarding, Regressor, batches, fit
 
 ROSE = [1.0] * 20 + [3.0] * 20
+ROSE_LATER = [1.0] * 26 + [3.0] * 14
 
 
 def run_of(losses: Any, module: Any = Regressor, lr: float = 0.05) -> Run:
@@ -59,6 +60,43 @@ def test_weights_that_are_better_than_ever_are_not() -> None:
     assert found is not None
     assert found.elsewhere
     assert "with the weights of step 20" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("now", "earlier", "elsewhere"),
+    [
+        (1.7, 6.7, True),
+        (1.7, 0.3, False),
+        (0.2, 0.02, False),
+        (0.2, 0.15, True),
+        (-1.0, -1.2, True),
+    ],
+)
+def test_an_easy_batch_tells_by_its_own_loss(now: float, earlier: float, elsewhere: bool) -> None:
+    assert Setback(100, rise=1.5, now=now, earlier=earlier).elsewhere is elsewhere
+
+
+def test_a_state_taken_at_the_brink_is_given_up_for_the_one_before() -> None:
+    run = run_of(ROSE_LATER, lr=0.6)
+    well = run.snapshots.latest()
+    run.step = 25
+    run.snapshots.keep(run)
+    run.step = 40
+    found = since_well(run)
+    assert found is not None
+    assert (found.step, found.elsewhere) == (20, False)
+    assert run.snapshots.latest(before=40) is well
+
+
+def test_all_states_are_kept_where_the_weights_are_not_to_blame() -> None:
+    run = run_of(ROSE_LATER, lr=0.01)
+    run.step = 25
+    run.snapshots.keep(run)
+    run.step = 40
+    found = since_well(run)
+    assert found is not None
+    assert (found.step, found.elsewhere) == (25, True)
+    assert [state.step for state in run.snapshots.before(40)] == [25, 20]
 
 
 def test_the_run_is_left_as_it_was() -> None:

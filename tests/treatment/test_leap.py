@@ -1,7 +1,8 @@
-"""A training that ends in a leap ends with the last weights that were well."""
+"""A leap that lasts is gone back from, and a training that ends in one ends with good weights."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_plateau import PlateauCallback
+from lightning_plateau.rules.loss_spike import LossSpike
 from lightning_plateau.testing import history
-from lightning_plateau.treatment.last_leap import CODE, last_leap
+from lightning_plateau.treatment.leap import LEAP, last_leap, worth_going_back
 from tests.remedies.test_contract import all_of
 from tests.trainings import Guarding, Regressor, batches, fit
 from tests.treatment.test_setback import run_of
@@ -97,7 +99,7 @@ def test_a_training_that_ends_in_a_leap_ends_with_good_weights(tmp_path: Path) -
     callback, module = end_of(16.0, "auto", tmp_path)
     [made] = callback.journal.interventions
     [outcome] = callback.journal.outcomes
-    assert (made.remedy, made.code, made.step) == ("roll-back", CODE, STEPS)
+    assert (made.remedy, made.code, made.step) == ("roll-back", LEAP, STEPS)
     assert "ended in a leap" in outcome.reason
     assert loss_of(module) < 0.5 * leapt
 
@@ -115,3 +117,40 @@ def test_a_training_without_a_leap_is_left_bit_for_bit(tmp_path: Path) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(seen.values(), module.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.parametrize(("step", "worth"), [(140, False), (149, False), (150, True), (200, True)])
+def test_a_leap_is_waited_for_as_long_as_going_back_would_cost(step: int, worth: bool) -> None:
+    run = run_of(LEAPT)  # whose last snapshot is of step 20
+    run.step = step
+    found = replace(LossSpike().finding(run.history, 0.7, "", step=85), remedies=("roll-back",))
+    assert worth_going_back(run, found) is worth
+    assert worth_going_back(run, replace(found, remedies=("clip-gradients",)))
+
+
+class Struck(Regressor):
+    """A regressor whose first weights are fifty times as large from step 120 on."""
+
+    def __init__(self) -> None:
+        super().__init__(partial(SGD, lr=0.05))
+        self.net = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 1))
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        if self.global_step == 120:
+            with torch.no_grad():
+                self.net[0].weight.mul_(50)
+        return super().training_step(batch, index)
+
+
+def test_a_leap_that_lasts_is_gone_back_from(tmp_path: Path) -> None:
+    losses = []
+    for policy in ("observe", "auto"):
+        callback = PlateauCallback(policy=policy, dirpath=str(tmp_path / policy), quiet=True)
+        module = Struck()
+        fit(module, batches(2 * STEPS), callback)
+        losses.append(loss_of(module))
+    [made, *_] = callback.journal.interventions
+    assert made.remedy == "roll-back"
+    assert 0 < made.after["state_of_step"] <= 120
+    assert callback.journal.outcomes[0].verdict == "kept"
+    assert losses[1] < 0.5 * losses[0]
