@@ -177,7 +177,8 @@ def _fall(values: Floats, most: float | None = None) -> float:
 def _room(values: Floats, medians: Floats, tops: Floats, noise: float, fall: float) -> Floats:
     """Return by how much each value must lie above the median before it to be part of a spike."""
     least = np.full(len(values), max(6 * noise, OF_THE_FALL * fall))
-    return np.maximum(np.maximum(np.abs(medians), 1.5 * (tops - medians)), least)
+    room: Floats = np.maximum(np.maximum(np.abs(medians), 1.5 * (tops - medians)), least)
+    return room
 
 
 def _before(values: Floats) -> tuple[Floats, Floats]:

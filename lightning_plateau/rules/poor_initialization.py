@@ -36,6 +36,7 @@ from lightning_plateau.core.tape import (
 
 _JUDGED = frozenset({"linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "addmm"})
 _PRODUCTS = frozenset({"matmul", "mm", "addmm"})
+_RECURRENT, _GATED = frozenset({"rnn_tanh", "rnn_relu"}), frozenset({"lstm", "gru"})
 _SUMS = frozenset({"add", "iadd"})
 _PLAIN = ACTIVATIONS | LINEAR_OPERATIONS | LOSSES
 
@@ -61,15 +62,18 @@ class PoorInitialization(Rule):
         In a run that is no better than guessing yet: layers whose first weights would scale a
         signal by three and more each (the norm of the weights over the square root of the number of
         units; sound initializations give 0.5 to 1.5), or by a tenth and less; or activations whose
-        spread on the first step grows or shrinks a thousandfold from layer to layer. Layers that a
+        spread on the first step grows or shrinks a thousandfold from layer to layer; or a plain
+        recurrent layer (``rnn_tanh``, ``rnn_relu``) that scales its state by 1.4 and more at each
+        step, and tenfold over the sequence, or a gated one (``lstm``, ``gru``) whose recurrent
+        weights scale it by three and more. Layers that a
         normalization follows count for nothing, nor do residual branches, which may start small,
         and outputs that are multiplied by something. First weights that are too large, and a first
         loss of three times that of guessing, are told of a run that learns as well: while
         validation keeps above half of guessing as a fault, and then as a remark.
 
     Why it matters:
-        What each layer does to the scale multiplies up over depth: outputs begin far too large, or
-        the signal and its gradient are lost on the way.
+        What each layer does to the scale multiplies up over depth, and over time: outputs begin far
+        too large, or the signal and its gradient are lost on the way.
 
     Example:
         >>> from lightning_plateau.core.profile import ParameterFact, Profile
@@ -91,13 +95,16 @@ class PoorInitialization(Rule):
         reinitialize gives every layer weights of the size that its activation needs.
 
     Known limitations:
-        Says nothing of runs that were resumed, and takes no part in judging attention, recurrent
-        layers and embeddings. Pretrained weights are judged like others.
+        Says nothing of runs that were resumed, and takes no part in judging attention
+        and embeddings. Pretrained weights are judged like others. A sequence that
+        is longer than the batch counts as long as the batch.
 
     References:
         Glorot and Bengio, 2010, Understanding the difficulty of training deep feedforward neural
         networks (AISTATS). He et al., 2015, Delving Deep into Rectifiers (ICCV). Mishkin and
-        Matas, 2016, All you need is a good init (ICLR).
+        Matas, 2016, All you need is a good init (ICLR). Sompolinsky et al., 1988, Chaos in Random
+        Neural Networks. Pascanu et al., 2013, On the difficulty of training Recurrent Neural
+        Networks (ICML).
     """
 
     code: ClassVar[str] = "LP504"
@@ -131,10 +138,12 @@ class PoorInitialization(Rule):
         "LP808",
     )
     remedies: ClassVar = ("reinitialize",)
-    why: ClassVar[str] = "what each layer does to the scale of its input multiplies up over depth"
+    why: ClassVar[str] = "what each layer does to the scale multiplies up over depth, or over time"
 
     large: float = 3.0
     large_in_all: float = 20.0
+    large_in_time: float = 1.4
+    large_over_sequence: float = 10.0
     small: float = 0.1
     decades_in_all: float = 3.0
     least_layers: int = 2
@@ -157,6 +166,9 @@ class PoorInitialization(Rule):
         if len(large) >= enough and self._in_all(gains) >= math.log(self.large_in_all):
             found = self._report(history, gains, large, "large", self.large)
             return found if failing else self._while_learning(history, found)
+        recurrent = self._through_time(history, tape)
+        if recurrent is not None and (failing or self._not_overcome(history)):
+            return recurrent
         if not failing:
             return None
         if len(small) >= enough:
@@ -177,10 +189,15 @@ class PoorInitialization(Rule):
             return None
         began = f"; the first loss was {first:.4g}, where guessing gives {chance:.4g}"
         found = replace(found, message=found.message + began)
-        validations = _validations(history)
-        if len(validations) == 3 and validations.min() > self.overcome * chance:
+        if self._not_overcome(history):
             return found
         return replace(found, severity=Severity.INFO, explains=())
+
+    def _not_overcome(self, history: History) -> bool:
+        """Whether the latest validation losses have stayed above half of that of guessing."""
+        chance, validations = chance_loss(history), _validations(history)
+        known = chance is not None and chance > 0 and len(validations) == 3
+        return known and bool(validations.min() > self.overcome * (chance or 0.0))
 
     def _failing(self, history: History) -> bool:
         """Whether training, or what it brings in validation, is no better than guessing."""
@@ -217,6 +234,29 @@ class PoorInitialization(Rule):
             fix="leave torch's own initialization, or nn.init.kaiming_normal_(layer.weight) before "
             "rectifiers and nn.init.xavier_normal_ before tanh",
             where=off[0].weight,
+            step=0,
+        )
+
+    def _through_time(self, history: History, tape: Tape) -> Finding | None:
+        """Return the fault where a recurrent layer blows its state up, or saturates its gates."""
+        off = [
+            (gain, growth)
+            for gain, growth in _recurrent_gains(history, tape)
+            if gain.value >= self.large
+            or (gain.value >= self.large_in_time and growth >= self.large_over_sequence)
+        ]
+        if not off:
+            return None
+        gain, growth = max(off, key=lambda entry: entry[1])
+        over = f", and the sequence by {growth:.2g}" if growth > 2 * gain.value else ""
+        return self.finding(
+            history,
+            0.8,
+            f"the first recurrent weights are too large: each step scales the state by "
+            f"{gain.value:.3g}{over}",
+            evidence=(Evidence("‖W‖ over √units", gain.value, self.large_in_time, gain.weight),),
+            fix="leave torch's own initialization, or nn.init.orthogonal_(rnn.weight_hh_l0)",
+            where=gain.weight,
             step=0,
         )
 
@@ -276,6 +316,27 @@ def _gains(history: History, tape: Tape) -> tuple[_Gain, ...]:
             value = min(1e100, max(0.0, norm)) / math.sqrt(units)
             found.append(_Gain(stage.weight, stage.operation.site, value, spread))
     return tuple(found)
+
+
+def _recurrent_gains(history: History, tape: Tape) -> list[tuple[_Gain, float]]:
+    """Return the gain of each recurrent layer, and what the sequence makes of it.
+
+    Gates keep a state from growing: for gated layers the two are the same.
+    """
+    norms, trainable = first_known(history[INITIAL_NORMS]), history.profile.trainable
+    found = []
+    for call in tape:
+        if call.name not in _RECURRENT | _GATED or len(call.operands[0].shape) != 3:
+            continue
+        steps = min(call.operands[0].shape[:2]) - 1 if call.name in _RECURRENT else 1
+        for own in call.operands:
+            recurrent = own.name.rpartition(".")[2].startswith("weight_hh")  # torch's name for it
+            norm = norms.get(own.name) if own.source == "parameter" and recurrent else None
+            if norm is not None and own.name in trainable:
+                value = min(1e100, norm) / math.sqrt(own.shape[0])
+                growth = math.exp(min(steps * math.log(max(value, 1e-100)), 700.0))
+                found.append((_Gain(own.name, call.site, value, math.nan), growth))
+    return found
 
 
 @derived

@@ -73,6 +73,32 @@ def long_tanh_recurrence() -> Training:
     return Training(Learner(Reader(), optimizer=sgd(0.05)), *_images(), {"max_epochs": 6})
 
 
+@program("LP504", accepted=("LP301", "LP706"), family="rnn")
+def every_recurrent_weight_normal() -> Training:
+    """Every tensor of a plain recurrent network is drawn from a standard normal distribution."""
+    return _read_from_normal(nn.RNN)
+
+
+@program("LP504", accepted=("LP502", "LP706"), family="rnn", part="validation")
+def every_weight_of_a_gated_unit_normal() -> Training:
+    """Every tensor of a GRU is drawn from a standard normal distribution."""
+    return _read_from_normal(nn.GRU)
+
+
+def _read_from_normal(kind: type[nn.RNNBase]) -> Training:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = kind(2, 64, batch_first=True), nn.Linear(64, 10)
+            for parameter in self.body.parameters():
+                nn.init.normal_(parameter)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.body(x.reshape(len(x), 32, 2))[0][:, -1])
+
+    return Training(Learner(Reader(), optimizer=adam(1e-3)), *_images(), {"max_epochs": 8})
+
+
 @program("LP301", accepted=("LP406", "LP504"), family="rnn", part="validation", shows=("LP202",))
 def recurrence_that_explodes() -> Training:
     """Recurrent weights of the identity times 1.8, ReLU, no clipping."""

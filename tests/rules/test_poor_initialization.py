@@ -73,6 +73,20 @@ class Sine(nn.Module):
         return out
 
 
+class Reader(nn.Module):
+    """A recurrent network that reads the four features of a point one after the other, thrice."""
+
+    def __init__(self, kind: type[nn.RNNBase], std: float | None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = kind(1, 32, batch_first=True), nn.Linear(32, 3)
+        if std is not None:
+            nn.init.normal_(self.body.weight_hh_l0, std=std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.repeat(1, 3)[..., None])[0][:, -1])
+
+
 def run(net: nn.Module, last: float = 1.1, step: int = 0) -> History:
     seen = taped(loss, net, points(), labels())
     norms = {name: [float(p.detach().norm())] for name, p in net.named_parameters()}
@@ -87,6 +101,10 @@ def run(net: nn.Module, last: float = 1.1, step: int = 0) -> History:
         (perceptron(0.01), "too small"),
         (perceptron(0.03, hidden=8), "shrink"),
         (perceptron(0.35, hidden=14), "grow"),
+        (Reader(nn.RNN, 0.4), "each step scales the state by 2.31, and the sequence by 1e+04"),
+        (Reader(nn.RNN, 1.0), "too large"),
+        (Reader(nn.GRU, 1.0), "too large"),
+        (Reader(nn.LSTM, 1.0), "too large"),
     ],
 )
 def test_off_scale(net: nn.Module, word: str) -> None:
@@ -106,8 +124,22 @@ def test_off_scale(net: nn.Module, word: str) -> None:
         Residual(),
         Sine(),
         nn.Linear(4, 3),
+        Reader(nn.RNN, None),
+        Reader(nn.RNN, 0.2),
+        Reader(nn.LSTM, 0.4),
     ],
-    ids=["torch's own", "deep", "He", "normalized", "residual branches", "sine", "one layer"],
+    ids=[
+        "torch's own",
+        "deep",
+        "He",
+        "normalized",
+        "residual branches",
+        "sine",
+        "one layer",
+        "recurrence",
+        "recurrence that grows a little",
+        "gates that are open or shut",
+    ],
 )
 def test_sound(net: nn.Module) -> None:
     assert RULE.check(run(net)) is None
@@ -135,6 +167,15 @@ def test_large_weights_that_were_learned_by_heart_are_a_fault_and_overcome_a_rem
     assert overcome is not None
     assert overcome.severity is Severity.INFO
     assert RULE.check(learned(0.9, first=1.2)) is None
+
+
+def test_a_recurrence_that_explodes_is_a_fault_until_validation_has_overcome_it() -> None:
+    seen = run(Reader(nn.RNN, 0.4))
+    for validation, sick in ((0.9, True), (0.2, False)):
+        series = {VALIDATION_LOSS: [validation] * 3}
+        made = history(series, loss=np.geomspace(1.1, 0.05, 60), step=60)
+        found = RULE.check(replace(seen, series={**seen.series, **made.series}))
+        assert (found is not None) is sick
 
 
 def test_a_run_that_was_resumed_is_not_judged() -> None:
