@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, get_args
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, get_args
 
 from torch import Tensor
 
@@ -16,15 +16,11 @@ from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.diagnosis import select_rules
 from lightning_plateau.framework import Callback, LightningModule, Trainer
-from lightning_plateau.inquiry import Check, When
+from lightning_plateau.occasions import Check, When
 from lightning_plateau.ranks import RankFailedError
-from lightning_plateau.recording.recorder import check_version
-from lightning_plateau.report.loggers import LoggerFeed
 from lightning_plateau.report.progress_column import WATCHING, ProgressColumn
-from lightning_plateau.training.optimizers import adapt
-from lightning_plateau.training.run import Run
+from lightning_plateau.settings import Settings
 from lightning_plateau.training.surroundings import (
     is_compiled,
     is_fast_dev_run,
@@ -32,8 +28,10 @@ from lightning_plateau.training.surroundings import (
     log_folder,
 )
 from lightning_plateau.treatment.policy import Policy
-from lightning_plateau.treatment.treatment import resume_optimizers
-from lightning_plateau.watch import Settings, Watch
+
+if TYPE_CHECKING:
+    from lightning_plateau.report.loggers import LoggerFeed
+    from lightning_plateau.watch import Watch
 
 P = ParamSpec("P")
 PolicyName = Literal["observe", "safe", "auto"]
@@ -109,6 +107,8 @@ class PlateauCallback(Callback):
         quiet: bool = False,
         progress_bar: bool = False,
     ) -> None:
+        from lightning_plateau.diagnosis import select_rules
+
         super().__init__()
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, but is {every_n_steps}")
@@ -177,6 +177,10 @@ class PlateauCallback(Callback):
 
     @harmless
     def _resume_optimizers(self, trainer: Trainer, module: LightningModule) -> None:
+        from lightning_plateau.training.optimizers import adapt
+        from lightning_plateau.training.run import Run
+        from lightning_plateau.treatment.treatment import resume_optimizers
+
         if self._restored is not None:
             run = Run.of(trainer, module, adapt(trainer))
             resume_optimizers(run, self._restored["treatment"])
@@ -198,6 +202,8 @@ class PlateauCallback(Callback):
 
     @harmless
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
+        from lightning_plateau.watch import Watch  # most of the library, which no import needs
+
         restored, self._restored = self._restored, None
         unread, self._unread = self._unread, ""
         if restored is None:
@@ -228,6 +234,8 @@ class PlateauCallback(Callback):
         return logs if self._dirpath is None else Path(self._dirpath)
 
     def _feed(self, trainer: Trainer, clock: int) -> LoggerFeed | None:
+        from lightning_plateau.report.loggers import LoggerFeed
+
         every_n_steps = int(getattr(trainer, "log_every_n_steps", 0))  # barebones has none
         if not (self._log and trainer.is_global_zero and trainer.loggers and every_n_steps > 0):
             return None
@@ -420,6 +428,8 @@ class PlateauCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts: optimizers and loops exist only then."""
+        from lightning_plateau.recording.recorder import check_version
+
         self._restored, self._unread = None, ""
         try:
             check_version(state_dict["recorder"])

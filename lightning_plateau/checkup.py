@@ -18,8 +18,9 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note
 from lightning_plateau.core.plain import to_plain
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.diagnosis import diagnose, rank, select_rules
+from lightning_plateau.diagnosis import diagnose, select_rules
 from lightning_plateau.framework import PACKAGE, Callback, LightningModule, Trainer, quietly
+from lightning_plateau.ranking import rank
 from lightning_plateau.report.console import width
 from lightning_plateau.report.outcomes import outcomes
 from lightning_plateau.report.phrases import counted, wrapped

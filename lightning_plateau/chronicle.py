@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
@@ -17,9 +17,10 @@ from lightning_plateau.core.journal import Journal, Note, Record
 from lightning_plateau.ledger import Ledger
 from lightning_plateau.report.announcer import Announcer
 from lightning_plateau.report.console import width
-from lightning_plateau.report.loggers import LoggerFeed
-from lightning_plateau.report.terminal import summary
 from lightning_plateau.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_plateau.report.loggers import LoggerFeed
 
 
 class Chronicle:
@@ -139,7 +140,9 @@ class Chronicle:
 
     def conclude(self, findings: tuple[Finding, ...], history: History) -> None:
         """Write history and report, log the end, and say it all in one screen."""
-        from lightning_plateau.report import html  # no run needs it before its end
+        # No run needs these before its end.
+        from lightning_plateau.report import html
+        from lightning_plateau.report.terminal import summary
 
         written = self.save(history)
         if written and self._folder is not None and html.available():

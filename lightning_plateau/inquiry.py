@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History
@@ -12,15 +12,14 @@ from lightning_plateau.experiments.budget import Budget
 from lightning_plateau.experiments.experiment import Bench, Experiment, Result, conduct
 from lightning_plateau.experiments.plan import next_of_check, next_when_stuck
 from lightning_plateau.experiments.sandbox import copied
+from lightning_plateau.occasions import Check, When
 from lightning_plateau.training.run import Run
 
-When = Literal["when-stuck", "never"]
 SHARE_OF_RUN = 0.02
 """Share of the time of a run that experiments may take."""
 LEAST_S = 5.0
 """Seconds that they may take in any run: in a short one a share would allow nothing."""
 STEPS_OF_A_CHECK = {True: 200.0, "thorough": 500.0}
-Check = bool | Literal["thorough"]
 
 
 class Inquiry:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.plain import from_plain, to_plain
-from lightning_plateau.diagnosis import rank
+from lightning_plateau.ranking import rank
 
 SEVERAL = frozenset({"LP903"})
 """Codes under which each failure of the library is a finding of its own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -20,7 +19,7 @@ from lightning_plateau.diagnosis import diagnose, diagnose_since
 from lightning_plateau.economy import Economy
 from lightning_plateau.experiments.experiment import described
 from lightning_plateau.framework import LightningModule, Trainer
-from lightning_plateau.inquiry import Check, Inquiry, When
+from lightning_plateau.inquiry import Inquiry
 from lightning_plateau.ranks import Ranks
 from lightning_plateau.recording.batch import batch_size
 from lightning_plateau.recording.draft import Draft
@@ -29,33 +28,11 @@ from lightning_plateau.recording.recorder import EARLY_SAMPLES, FEW_SAMPLES, Rec
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
 from lightning_plateau.recording.waiting import Waiting
 from lightning_plateau.report.progress_column import bar_state
+from lightning_plateau.settings import Settings
 from lightning_plateau.training.optimizers import OptimizerAdapter, adapt
 from lightning_plateau.training.run import Run
 from lightning_plateau.training.surroundings import holds_replicas, is_compiled
-from lightning_plateau.treatment.policy import Policy
 from lightning_plateau.treatment.treatment import Treatment
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the callback is set to, whichever training it watches.
-
-    Attributes:
-        policy: What may be done to the run.
-        rules: The rules that are asked.
-        every_n_steps: Optimizer steps between looks, where the policy asks for none sooner.
-        experiments: When experiments are made.
-        check: Whether to begin with experiments.
-        lean: Whether only what is asked for is diagnosed, and a few steps are looked at closely:
-            for trials of a search, most of which nobody will ever read of.
-    """
-
-    policy: Policy
-    rules: Sequence[Rule]
-    every_n_steps: int
-    experiments: When
-    check: Check
-    lean: bool = False
 
 
 class Watch:

@@ -13,7 +13,8 @@ from lightning_plateau.core.profile import Profile
 from lightning_plateau.core.rule import Method, Remark, Rule
 from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.tape import Operand, Operation, Tape
-from lightning_plateau.diagnosis import all_rules, diagnose, diagnose_since, rank, select_rules
+from lightning_plateau.diagnosis import all_rules, diagnose, diagnose_since, select_rules
+from lightning_plateau.ranking import rank
 from lightning_plateau.testing import history
 
 

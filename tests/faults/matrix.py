@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lightning_plateau.core.plain import from_plain, to_plain
-from lightning_plateau.inquiry import When
+from lightning_plateau.occasions import When
 from tests.faults.accuracy import COMMAND, PARTS, page
 from tests.faults.program import Program, programs
 from tests.faults.result import Result, train

@@ -17,7 +17,7 @@ from lightning_plateau.callback import PlateauCallback
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.framework import PACKAGE, Callback, Trainer
-from lightning_plateau.inquiry import When
+from lightning_plateau.occasions import When
 from tests.faults.program import Program, Training
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lightning_plateau.core.finding import Finding, Severity
-from lightning_plateau.inquiry import When
+from lightning_plateau.occasions import When
 from tests.faults.observation import is_head, observe
 from tests.faults.program import Program
 
