@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_plateau.cadence import Cadence
 from lightning_plateau.chronicle import Chronicle
 from lightning_plateau.core import signal
-from lightning_plateau.core.finding import Finding
+from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Note
 from lightning_plateau.core.profile import Profile
@@ -232,28 +232,32 @@ class Watch:
         if ended or finished:
             self.recorder.close_unstepped()
         due = finished or ended or at_once or self.treatment.on_trial or self.inquiry.has_news
-        spared, losses = not (finished or ended) and self._spared(), None
+        losses, over = None, finished or ended
         if together:
-            losses, spared, due = self._meet(spared=spared, at_once=due)
-        self.recorder.spared = spared
+            losses, due = self._meet(over=over, at_once=due)
         self._drain(losses, ended=ended, finished=finished)
+        if not together:
+            self.recorder.spared = not over and self._spared(self.history)
         if due or (not together and self._due(self.history)):
             self._examine(together, ended=ended, finished=finished)
             if together:
                 self.ranks.close()
 
-    def _meet(self, *, spared: bool, at_once: bool) -> tuple[Tensor, bool, bool]:
-        """Average the losses over the ranks; return them, and what all of them do.
+    def _meet(self, *, over: bool, at_once: bool) -> tuple[Tensor, bool]:
+        """Average the losses over the ranks; return them, and whether all of them diagnose.
 
-        Each says by what it knew before whether to diagnose: what is new arrives with the losses.
+        Each says by what it knew before whether to look closely and to diagnose: what is new
+        arrives with the losses.
         """
         recorder, replicas = self.recorder, self._replicated and self.recorder.replicas_due
-        recorder.spared = spared
-        more = at_once or replicas or self._due(recorder.history())
-        meeting = self.ranks.open(recorder.losses, affordable=not spared, more=more)
+        known = recorder.history()
+        recorder.spared = not over and self._spared(known)
+        more = at_once or replicas or self._due(known)
+        meeting = self.ranks.open(recorder.losses, affordable=not recorder.spared, more=more)
         if replicas:
             recorder.compare_replicas(self.ranks.largest)
-        return meeting.losses, not meeting.affordable, meeting.answer
+        recorder.spared = not meeting.affordable
+        return meeting.losses, meeting.answer
 
     def _drain(self, losses: Tensor | None, *, ended: bool, finished: bool) -> None:
         self._record_waiting()
@@ -295,13 +299,22 @@ class Watch:
             chronicle.tell(chronicle.ledger.add(() if verdict is None else (verdict,)))
         self._show(bar_state(self.findings, treatment.trial))
 
-    def _spared(self) -> bool:
-        """Whether close looks cost too much to take one now."""
-        since = self.treatment.episode_step
-        bound = self._cadence.bound(self.recorder.clock, since) and not self._lean
-        if self.treatment.on_trial or bound:
+    def _spared(self, history: History) -> bool:
+        """Whether a close look now would cost more than it may tell."""
+        step, since = self.recorder.clock, self.treatment.episode_step
+        if self.treatment.on_trial:
             return False
+        if not self._lean:
+            if self._cadence.bound(step, since) or self._cadence.alarming(history):
+                return False
+            if self._cadence.young(step, since):
+                return self._well and self._cadence.calm(history, since)
         return not self._economy.affordable()
+
+    @property
+    def _well(self) -> bool:
+        """Whether the last diagnosis has found nothing but what is worth a remark."""
+        return all(finding.severity is Severity.INFO for finding in self.findings)
 
     def _due(self, history: History) -> bool:
         if self._lean:
