@@ -326,12 +326,14 @@ def _recurrent_gains(history: History, tape: Tape) -> list[tuple[_Gain, float]]:
     norms, trainable = first_known(history[INITIAL_NORMS]), history.profile.trainable
     found = []
     for call in tape:
-        if call.name not in _RECURRENT | _GATED or len(call.operands[0].shape) != 3:
+        given = call.operands[0].shape if call.operands else ()
+        if call.name not in _RECURRENT | _GATED or len(given) != 3:
             continue
-        steps = min(call.operands[0].shape[:2]) - 1 if call.name in _RECURRENT else 1
+        steps = min(given[:2]) - 1 if call.name in _RECURRENT else 1
         for own in call.operands:
             recurrent = own.name.rpartition(".")[2].startswith("weight_hh")  # torch's name for it
-            norm = norms.get(own.name) if own.source == "parameter" and recurrent else None
+            weighs = own.source == "parameter" and recurrent and any(own.shape[:1])
+            norm = norms.get(own.name) if weighs else None
             if norm is not None and own.name in trainable:
                 value = min(1e100, norm) / math.sqrt(own.shape[0])
                 growth = math.exp(min(steps * math.log(max(value, 1e-100)), 700.0))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,6 +177,15 @@ def test_a_recurrence_that_explodes_is_a_fault_until_validation_has_overcome_it(
         made = history(series, loss=np.geomspace(1.1, 0.05, 60), step=60)
         found = RULE.check(replace(seen, series={**seen.series, **made.series}))
         assert (found is not None) is sick
+
+
+@pytest.mark.parametrize("keep", [lambda _: (), lambda operands: operands[:1]])
+def test_a_recurrence_of_which_little_is_known(keep: Any) -> None:
+    seen = run(Reader(nn.RNN, 0.4))
+    calls = [replace(call, operands=keep(call.operands)) for call in seen.tapes[0]]
+    assert (
+        RULE.check(replace(seen, tapes=(replace(seen.tapes[0], operations=tuple(calls)),))) is None
+    )
 
 
 def test_a_run_that_was_resumed_is_not_judged() -> None:
