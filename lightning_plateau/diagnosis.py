@@ -112,7 +112,9 @@ def diagnose(history: History, rules: Sequence[Rule] | None = None) -> tuple[Fin
         ()
     """
     asked = all_rules() if rules is None else tuple(rules)
-    found = [finding for rule in asked if (finding := _ask(rule, history)) is not None]
+    # Values near the largest float may overflow on the way: infinity is an answer, too.
+    with np.errstate(all="ignore"):
+        found = [finding for rule in asked if (finding := _ask(rule, history)) is not None]
     by_code = {rule.code: rule for rule in asked}
     symptoms = {rule.code for rule in asked if rule.symptom}
     failing = any(f.code in symptoms and f.severity is not Severity.INFO for f in found)
@@ -166,9 +168,7 @@ def diagnose_since(
 
 def _ask(rule: Rule, history: History) -> Finding | None:
     try:
-        # Values near the largest float may overflow on the way: infinity is an answer, too.
-        with np.errstate(all="ignore"):
-            found = rule.check(history)
+        found = rule.check(history)
     except Exception as error:  # noqa: BLE001 - a rule that fails becomes a finding
         return Finding(
             "LP903",

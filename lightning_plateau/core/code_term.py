@@ -57,6 +57,8 @@ def code_term(tape: Tape) -> CodeTerm | None:
 
 def _scales(tape: Tape, compared: tuple[Comparison, ...]) -> frozenset[int]:
     """Return the operations with weights behind the factor of noise on the way to an answer."""
+    if tape.names.isdisjoint(_NOISE):
+        return frozenset()
     parametric, found = parametric_operations(tape), set[int]()
     for operation in _behind(tape, compared):
         sides = [one for o in operation.operands if (one := tape.producer(o)) is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T", bound="Derivable")
 R = TypeVar("R")
@@ -49,8 +49,10 @@ def derived(function: Callable[[T], R]) -> Callable[[T], R]:
         except AttributeError:  # frozen dataclasses have no place to make it
             known = {}
             object.__setattr__(of, "_derived", known)
-        if function not in known:
-            known[function] = function(of)
-        return cast(R, known[function])
+        if function in known:
+            kept: R = known[function]
+            return kept
+        found = known[function] = function(of)
+        return found
 
     return once

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -134,7 +135,7 @@ class Series(Derivable):
     @derived
     def places(self) -> Mapping[str, int]:
         """The position of each column by its label."""
-        return {label: place for place, label in reversed([*enumerate(self.labels)])}
+        return _places(self.labels)
 
     def _rows(self, rows: Any) -> Series:
         return self._part(self.signal, self.steps[rows], self.values[rows], self.labels)
@@ -150,6 +151,12 @@ class Series(Derivable):
         object.__setattr__(part, "values", values)
         object.__setattr__(part, "labels", labels)
         return part
+
+
+@lru_cache(maxsize=64)
+def _places(labels: tuple[str, ...]) -> Mapping[str, int]:
+    """Return the position of each label, of equal ones the first; a run has the same few again."""
+    return {label: place for place, label in reversed([*enumerate(labels)])}
 
 
 @derived

@@ -188,11 +188,13 @@ def _before(values: Floats) -> tuple[Floats, Floats]:
     """
     blocks = len(values) // BLOCK
     table = values[: blocks * BLOCK].reshape(blocks, BLOCK)
-    middles, tops = np.median(table, axis=1), table.max(axis=1)
+    ordered = np.sort(table, axis=1)  # np.median takes twice as long, for rows as short as these
+    middles, tops = ordered[:, BLOCK // 2], ordered[:, -1]
     median, top = np.full(blocks + 1, MAGNITUDE), np.full(blocks + 1, MAGNITUDE)
     windows = np.lib.stride_tricks.sliding_window_view
-    median[BEFORE:] = np.median(windows(middles, BEFORE), axis=1)
-    top[BEFORE:] = np.median(windows(tops, BEFORE), axis=1)
+    for of, blockwise in ((median, middles), (top, tops)):
+        latest = np.sort(windows(blockwise, BEFORE), axis=1)
+        of[BEFORE:] = 0.5 * (latest[:, BEFORE // 2 - 1] + latest[:, BEFORE // 2])
     block_of = np.arange(len(values)) // BLOCK
     return median[block_of], top[block_of]
 

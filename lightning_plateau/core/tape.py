@@ -271,15 +271,14 @@ class Tape(Derivable):
         return known[operation.index]
 
     def _ancestors(self, last: int) -> tuple[Operation, ...]:
-        found, waiting = {last}, [last]
-        while waiting:
-            index = waiting.pop()
-            for operand in self.operations[index].operands:
-                before = operand.index
-                if operand.source == "operation" and 0 <= before < index and before not in found:
-                    found.add(before)
-                    waiting.append(before)
-        return tuple(self.operations[index] for index in sorted(found, reverse=True))
+        operations, found = self.operations, bytearray(last + 1)
+        found[last] = True
+        for index in range(last, -1, -1):  # what an operation was made of lies before it
+            if found[index]:
+                for operand in operations[index].operands:
+                    if operand.source == "operation" and 0 <= operand.index < index:
+                        found[operand.index] = True
+        return tuple(operations[index] for index in range(last, -1, -1) if found[index])
 
     def origin(
         self, operand: Operand, through: frozenset[str] = PASSING_OPERATIONS

@@ -104,13 +104,15 @@ class ParametersNotOptimized(Rule):
         known = len(gradients) >= self.minimum_rows and bool(np.isfinite(total.values).all())
         if not known or len(history.profile.optimizers) != 1:
             return None
-        absent = np.isnan(gradients.values).reshape(len(gradients), -1)
-        never = [bool(column.all()) for column in absent.T]
-        if not any(never) or all(never):
+        never = np.isnan(gradients.values[-1])
+        if not never.any():  # as in most runs; the rows before need not be looked at
+            return None
+        never[never] = np.isnan(gradients.values[:, never]).all(axis=0)
+        if not never.any() or never.all():
             return None
         held = {p.name for p in history.profile.parameters if p.trainable and p.optimized}
         used = [_on_open_ways(tape) for tape in history.tapes[-2:]]
-        idle = {label for label, gone in zip(gradients.labels, never, strict=True) if gone}
+        idle = {gradients.labels[place] for place in np.flatnonzero(never)}
         lost = sorted((idle & held).intersection(*used)) if used else []
         if not lost:
             return None
