@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History, Series
-from lightning_plateau.core.signal import GRADIENT_NORM, LOSS, LOSS_SCALE, PARAMETER_NORMS
+from lightning_plateau.core.signal import (
+    DATA_NON_FINITE,
+    GRADIENT_NORM,
+    LEARNING_RATES,
+    LOSS,
+    LOSS_SCALE,
+    PARAMETER_NORMS,
+)
 
 CODES = {"loss": "LP201", "gradients": "LP202", "parameters": "LP203"}
 """The symptom that each part shows."""
@@ -84,6 +91,40 @@ def breakdown(history: History) -> Breakdown:
     if loss is not None or gradients is not None or np.isinf(history[PARAMETER_NORMS].values).any():
         parameters = _first_broken(history[PARAMETER_NORMS])
     return Breakdown(loss, gradients, parameters)
+
+
+LEAST_BEFORE = 5
+"""Finite steps before a breakdown that tell what they were like."""
+MOST_GROWTH = 2.0
+"""Factor by which the last value before a breakdown may exceed the largest before it."""
+
+
+@derived
+def broke_suddenly(history: History) -> bool:
+    """Whether the loss broke at a step before which weights and gradients were sound, as its data.
+
+    A loss or gradient that had grown may mean that the weights were about to overflow.
+
+    Example:
+        >>> broke_suddenly(History())
+        False
+    """
+    broke = breakdown(history)
+    if broke.origin != "loss" or broke.loss is None or loss_is_scaled(history):
+        return False
+    before = [history[s].until(broke.loss) for s in (LOSS, GRADIENT_NORM, LEARNING_RATES)]
+    if not all(_steady(one) for one in before) or len(before[1]) < LEAST_BEFORE:
+        return False
+    data = history[DATA_NON_FINITE].since(broke.loss).until(broke.loss + 1)
+    return len(data) > 0 and not bool((data.values > 0).any())
+
+
+def _steady(seen: Series) -> bool:
+    """Whether the last values are finite and not far beyond the largest before them."""
+    if len(seen) < 2 or not np.isfinite(seen.values).all():
+        return False
+    rows = np.abs(seen.values)
+    return bool((rows[-1] <= MOST_GROWTH * rows[:-1].max(axis=0)).all())
 
 
 def loss_is_scaled(history: History) -> bool:

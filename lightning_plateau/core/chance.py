@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
-from lightning_plateau.core.labels import labels
+from lightning_plateau.core.labels import Labels, labels
 from lightning_plateau.core.loss_scale import AGREEMENT, is_squared, loss_scale, number_of_terms
 from lightning_plateau.core.objective import Comparison, comparisons
 from lightning_plateau.core.roles import whole_leaf
@@ -127,6 +127,31 @@ def best_guess(seen: Sequence[Comparison]) -> Guess | None:
 
 
 @derived
+def chance_of_each(history: History) -> float | None:
+    """Return the loss of guessing each of several outputs by its own mean; None where unknown.
+
+    It is that of ``guessing``, but for binary cross-entropies: the entropy of a mean that varies
+    from output to output is lower than that of the mean of all, by half the variance between them
+    over ``mean * (1 - mean)``, to second order.
+
+    Example:
+        >>> chance_of_each(History()) is None
+        True
+    """
+    guess, known = guessing(history), [one for one, _ in _comparisons(history)]
+    if guess is None or known[-1].operation.name not in BINARY_LOSSES:
+        return None if guess is None else guess.loss
+    targets = [one.target for one in known if one.operation.name == known[-1].operation.name]
+    moments = _pooled([target.statistics for target in targets])
+    mean, variance = moments or (0.0, 0.0)
+    if not 0.0 < mean < 1.0:
+        return guess.loss
+    between = max(0.0, variance - _variance_of_each(targets, variance))
+    gained = between / (2.0 * mean * (1.0 - mean))
+    return max(0.0, guess.loss - gained * _scale(history))
+
+
+@derived
 def guessing_by_frequency(history: History) -> Guess | None:
     """Return the loss of the best constant guess, the frequencies of the classes considered.
 
@@ -144,11 +169,22 @@ def guessing_by_frequency(history: History) -> Guess | None:
     classes = 2 if known[-1][0].operation.name in BINARY_LOSSES else guess.classes if guess else 0
     if classes < 2:
         return guess
+    counted = _without_ignored(counted, known[-1][0])
     rare = float(counted.totals.sum() - counted.totals.max())
     informed = counted.entropy + counted.entropy_error
     if rare < FEWEST_RARE or informed > CLEARLY_LOWER * math.log(classes):
         return guess
     return Guess(informed * _scale(history), classes, uneven=True)
+
+
+def _without_ignored(counted: Labels, latest: Comparison) -> Labels:
+    """Return labels without the class that stands for padding, which the loss leaves out."""
+    ignored = latest.operation.attributes.get("ignore_index")
+    kept = np.array([name != str(ignored) for name in counted.names])
+    if kept.all() or not kept.any():
+        return counted
+    names = tuple(name for name in counted.names if name != str(ignored))
+    return replace(counted, counts=counted.counts[:, kept], names=names)
 
 
 @derived

@@ -11,14 +11,14 @@ from lightning_plateau.core.tape import Operation
 
 Reach = Literal["near", "at", "beyond"]
 
-_LOGARITHMS = frozenset({"log", "log2", "log10"})
+LOGARITHMS = frozenset({"log", "log2", "log10"})
 _DIVISIONS = frozenset({"div", "truediv", "true_divide", "divide", "idiv", "itruediv"})
 _RECIPROCALS = frozenset({"reciprocal", "rdiv", "rtruediv"})
 _ARCS = frozenset({"acos", "arccos", "asin", "arcsin", "atanh", "arctanh", "erfinv"})
 _EXPONENTIALS = frozenset({"exp", "expm1", "cosh", "sinh"})
 
 EDGED = (
-    _LOGARITHMS
+    LOGARITHMS
     | _DIVISIONS
     | _RECIPROCALS
     | _ARCS
@@ -174,7 +174,7 @@ _LOGARITHM = _from_below(
 _ROOT = _from_below(0.0, NEAR_ROOT, "add an epsilon inside: torch.sqrt(x + 1e-8)")
 
 _JUDGES: Mapping[str, Callable[[Operation], Brink | None]] = {
-    **dict.fromkeys(_LOGARITHMS, _LOGARITHM),
+    **dict.fromkeys(LOGARITHMS, _LOGARITHM),
     **dict.fromkeys(_DIVISIONS, _division),
     **dict.fromkeys(_RECIPROCALS, lambda operation: _zero(operation, 0)),
     **dict.fromkeys(_ARCS, _within_one),

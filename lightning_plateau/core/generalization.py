@@ -79,13 +79,17 @@ def improves(validation: Floats) -> bool:
 
 CLEARLY = 0.05
 """Share of the best validation loss so far that a clearly lower one lies below it."""
+STEADY = 3
+"""Validations, each lower than the one before, that chance hardly makes of a loss at rest."""
 
 
 @derived
 def validation_falls(history: History) -> bool:
     """Whether the latest validation is clearly lower than any before, and than guessing.
 
-    All validations see the same samples, so that the noise of single batches has no part in it.
+    Or it is lower than guessing, and each was lower than the one before, were it by little, and the
+    latest does not lag behind. All validations see the same samples, so that the noise of single
+    batches has no part in it.
 
     Example:
         >>> from lightning_plateau.core.tape import Operand, Operation, Tape
@@ -96,13 +100,22 @@ def validation_falls(history: History) -> bool:
         >>> run = history({VALIDATION_LOSS: [0.8, 0.65]}, loss=[0.7] * 100, every=50, tapes=[tape])
         >>> validation_falls(run)
         True
+        >>> steady = {VALIDATION_LOSS: [0.68, 0.675, 0.672]}
+        >>> validation_falls(history(steady, loss=[0.7] * 150, every=50, tapes=[tape]))
+        True
     """
     values = np.clip(history[VALIDATION_LOSS].finite.values, -MAGNITUDE, MAGNITUDE)
     guess = guessing(history)
     if len(values) < 2 or guess is None:
         return False
-    best = float(values[:-1].min())
-    return float(values[-1]) < min(guess.loss, best - CLEARLY * abs(best))
+    best, now = float(values[:-1].min()), float(values[-1])
+    return now < min(guess.loss, best if _steady(values) else best - CLEARLY * abs(best))
+
+
+def _steady(values: Floats) -> bool:
+    """Whether values fell each time, and the last time by half of the usual step at least."""
+    falls = -np.diff(values)
+    return len(values) >= STEADY and bool((falls > 0).all() and falls[-1] > 0.5 * falls.mean())
 
 
 HELD = 0.1

@@ -87,18 +87,37 @@ def comparisons(tape: Tape) -> tuple[Comparison, ...]:
         (True, 'operation', '1')
     """
     parametric = parametric_operations(tape)
-    called = [operation for operation in tape.losses if len(operation.operands) >= 2]
-    subtractions = [
-        operation
-        for operation in closing(tape)
-        if operation.name in DIFFERENCES and len(operation.operands) == 2
-    ]
-    found = [
+    return tuple(
         Comparison(operation, *sides)
-        for operation in {o.index: o for o in (*called, *subtractions)}.values()
+        for operation in _comparing(tape)
         if (sides := _sides(operation, parametric)) is not None
-    ]
-    return tuple(sorted(found, key=lambda comparison: comparison.operation.index))
+    )
+
+
+@derived
+def judged(tape: Tape) -> tuple[Comparison, ...]:
+    """Return ``comparisons``, and those with a target that a network made but no gradient reaches.
+
+    So do a slow copy of the network and a teacher: what they say is held fixed, as a label is.
+
+    Example:
+        >>> weight, copy = Operand("parameter", name="w"), Operand("parameter", name="copy")
+        >>> made = Operation(0, "linear", operands=(Operand("batch", 0, "0"), weight))
+        >>> sides = (Operand("batch", 0, "0"), copy)
+        >>> held = Operation(1, "linear", operands=sides, requires_grad=False)
+        >>> loss = Operation(2, "mse_loss", "", (Operand("operation", 0), Operand("operation", 1)))
+        >>> [found] = judged(Tape(0, (made, held, loss), root=2))
+        >>> found.prediction.index, found.target.index
+        (0, 1)
+    """
+    known = {found.operation.index for found in comparisons(tape)}
+    held = (
+        Comparison(operation, *sides)
+        for operation in _comparing(tape)
+        if operation.index not in known
+        if (sides := _learned_and_held(tape, operation)) is not None
+    )
+    return (*comparisons(tape), *held)
 
 
 @derived
@@ -149,6 +168,43 @@ def _sides(operation: Operation, parametric: frozenset[int]) -> tuple[Operand, O
     if heavy == (False, True) and operation.name not in _ORDERED:
         return second, first
     return None
+
+
+def _comparing(tape: Tape) -> list[Operation]:
+    """Return the loss functions, and the subtractions that a hand-written loss starts with."""
+    called = [operation for operation in tape.losses if len(operation.operands) >= 2]
+    subtractions = [
+        operation
+        for operation in closing(tape)
+        if operation.name in DIFFERENCES and len(operation.operands) == 2
+    ]
+    found = {operation.index: operation for operation in (*called, *subtractions)}
+    return [found[index] for index in sorted(found)]
+
+
+def _learned_and_held(tape: Tape, operation: Operation) -> tuple[Operand, Operand] | None:
+    """Return the operand that gradients go through and the one that they do not; else None.
+
+    None as well where one was computed from the other, or, by hand, from nothing else: a difference
+    of the two is no error then.
+    """
+    first, second = operation.operands[:2]
+    made, held = tape.producer(first), tape.producer(second)
+    if made is None or held is None or made.requires_grad == held.requires_grad:
+        return None
+    if held.requires_grad:
+        if operation.name in _ORDERED:
+            return None
+        first, second, made, held = second, first, held, made
+    if tape.origin(first) in tape.ancestors(held):
+        return None
+    by_hand = operation.name in DIFFERENCES
+    return None if by_hand and _sources(tape, held) <= _sources(tape, made) else (first, second)
+
+
+def _sources(tape: Tape, made: Operation) -> set[str]:
+    """Return the names of all weights and tensors of the batch that an output was made from."""
+    return {o.name for before in tape.ancestors(made) for o in before.operands if o.name}
 
 
 _ORDERED = frozenset({"cross_entropy", "nll_loss", "binary_cross_entropy_with_logits"}) & LOSSES

@@ -117,6 +117,25 @@ def whole_leaf(tape: Tape, operand: Operand) -> Operand | None:
     return leaf if leaf is not None and prod(leaf.shape) == prod(operand.shape) else None
 
 
+def shifted_leaf(tape: Tape, operand: Operand) -> Operand | None:
+    """Return the batch's tensor that ``operand`` is all of but one place along one dimension.
+
+    So are the targets of a language model, ``x[:, 1:]``: the values are those of the whole tensor.
+
+    Example:
+        >>> x = Operand("batch", 0, "0", (8, 33))
+        >>> shifted = Operation(0, "getitem", operands=(x,), shape=(8, 32))
+        >>> shifted_leaf(Tape(0, (shifted,)), Operand("operation", 0, shape=(8, 32))).name
+        '0'
+    """
+    leaf = tape.from_batch(operand)
+    if leaf is None or len(leaf.shape) < 2:
+        return None
+    left, whole = prod(operand.shape), prod(leaf.shape)
+    shifted = any(left == whole // places * (places - 1) for places in leaf.shape[1:] if places > 1)
+    return leaf if shifted else None
+
+
 def _entry(tape: Tape, operation: Operation, operand: Operand, leaves: frozenset[str]) -> Entry:
     leaf = whole_leaf(tape, operand)
     source = tape.origin(operand, SHAPE_OPERATIONS)

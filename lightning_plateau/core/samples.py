@@ -8,7 +8,7 @@ from math import prod
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import Comparison, comparisons
-from lightning_plateau.core.roles import whole_leaf
+from lightning_plateau.core.roles import shifted_leaf, whole_leaf
 from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Operand, Tape
 
 
@@ -19,8 +19,9 @@ class Samples:
     Attributes:
         inputs: The batch's tensors that the prediction was computed from, samples along their
             first dimension, in the order of the batch.
-        target: The batch's tensor that the prediction is compared with, as a whole; None where it
-            was computed, or is a part of a tensor.
+        target: The batch's tensor that the prediction is compared with, as a whole, or, for
+            classes, all but one place of each sequence; None where it was computed, or is another
+            part of a tensor.
         classes: Number of classes that the targets tell apart; 0 for other targets.
         one_each: Whether each sample has one target.
     """
@@ -68,7 +69,9 @@ def _samples(tape: Tape, comparison: Comparison) -> Samples | None:
     size = target.shape[0]
     whole = whole_leaf(tape, comparison.target)
     one_each = whole is not None and prod(whole.shape) == size
-    return Samples(_inputs(tape, comparison, size), whole, _classes(comparison, one_each), one_each)
+    classes = _classes(comparison, one_each)
+    counted = whole or (shifted_leaf(tape, comparison.target) if classes else None)
+    return Samples(_inputs(tape, comparison, size), counted, classes, one_each)
 
 
 def _inputs(tape: Tape, comparison: Comparison, size: int) -> tuple[Operand, ...]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.objective import Comparison, comparisons
+from lightning_plateau.core.objective import Comparison, comparisons, judged
 from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.tape import (
     LINEAR_OPERATIONS,
@@ -55,7 +55,8 @@ class ActivationLossMismatch(Rule):
         ``cross_entropy``                           log-probabilities (harmless, but needless)
         ``cross_entropy``                           several classes a sample as its targets
         ``cross_entropy``, ``nll_loss``             a single class
-        ``nll_loss``, ``kl_div``                    probabilities, or raw scores
+        ``nll_loss``, ``kl_div``, ``ctc_loss``      probabilities, or raw scores
+        ``binary_cross_entropy``                    a softmax, for several labels a sample
         squared, absolute and Huber errors          a rectifier's output for negative targets, or
                                                     one that is zero for every sample
         any                                         softmax over a single unit
@@ -124,8 +125,8 @@ class ActivationLossMismatch(Rule):
         found = [
             (tape, comparison, mismatch)
             for tape in history.tapes
-            for comparison in comparisons(tape)
-            for judge in _JUDGES
+            for comparison in judged(tape)
+            for judge in (_JUDGES if comparison in comparisons(tape) else _JUDGES_OF_SCORES)
             if (mismatch := judge(comparison, tape.origin(comparison.prediction))) is not None
         ]
         if not found:
@@ -177,13 +178,8 @@ def _several_classes(comparison: Comparison, _: Operation | None) -> Mismatch | 
     given, target = comparison.prediction, comparison.target
     if comparison.operation.name != "cross_entropy" or given.shape != target.shape:
         return None
-    seen = target.statistics
-    hot = seen.get("integer") == 1.0 and (seen.get("minimum"), seen.get("maximum")) == (0.0, 1.0)
-    if not hot or len(given.shape) < 2:
-        return None
-    classes = seen.get("mean", 0.0) * given.shape[1]
-    # A row of zeros alone may leave a sample out; more than a one in a row cannot be meant so.
-    if not (classes > 1.0 + _NORMALIZED or seen.get("row_sum_error", 0.0) > 1.0 + _NORMALIZED):
+    classes = _labels_a_sample(target)
+    if classes is None:
         return None
     return Mismatch(
         0.8,
@@ -238,7 +234,8 @@ def _squashed_logits(comparison: Comparison, source: Operation | None) -> Mismat
 
 def _no_log_probabilities(comparison: Comparison, source: Operation | None) -> Mismatch | None:
     name, given = comparison.operation.name, comparison.prediction
-    if name not in {"nll_loss", "kl_div"}:
+    # A divergence may be taken the other way round: then its second side is learned.
+    if name not in {"nll_loss", "kl_div"} or given is not comparison.operation.operands[0]:
         return None
     if (source is not None and source.name in _SOFTMAXES) or _are_probabilities(given):
         return Mismatch(
@@ -331,6 +328,66 @@ def _activation_fact(source: Operation) -> Evidence:
     return Evidence(f"{source.name} before the loss", 1.0, 0.0, source.site)
 
 
+def _raw_alignment(comparison: Comparison, source: Operation | None) -> Mismatch | None:
+    given, seen = comparison.prediction, comparison.prediction.statistics
+    if comparison.operation.name != "ctc_loss":
+        return None
+    high, fault = seen.get("maximum", 0.0), ""
+    if source is not None and source.name in _SOFTMAXES:
+        fault = "received probabilities"
+    elif high > _NORMALIZED or (source is not None and source.name in LINEAR_OPERATIONS):
+        fault = "received raw scores"
+    elif source is not None and _normalizes_others(source, given):
+        fault = f"received some that are normalized over dim {source.attributes.get('dim')}"
+    if not fault:
+        return None
+    return Mismatch(
+        1.0,
+        f"takes log-probabilities of the classes, but {fault}",
+        "apply log_softmax(dim=-1), over the classes, before the loss",
+        Evidence("largest value, a log-probability is never above 0", high, 0.0),
+    )
+
+
+def _normalizes_others(source: Operation, given: Operand) -> bool:
+    """Whether a log-softmax ran over a dimension that is not that of the classes, the last."""
+    dim = source.attributes.get("dim")
+    if source.name != "log_softmax" or not isinstance(dim, int) or not given.shape:
+        return False
+    known = -len(source.shape) <= dim < len(source.shape)
+    return known and source.shape[dim] != given.shape[-1]
+
+
+def _shared_probability(comparison: Comparison, source: Operation | None) -> Mismatch | None:
+    given, target = comparison.prediction, comparison.target
+    if comparison.operation.name != "binary_cross_entropy" or given.shape != target.shape:
+        return None
+    if source is None or source.name not in _SOFTMAXES or not _are_probabilities(given):
+        return None
+    labels = _labels_a_sample(target)
+    if labels is None:
+        return None
+    return Mismatch(
+        1.0,
+        f"was given {labels:.2g} labels a sample, but received the output of a {source.name}, "
+        "which shares one probability among all",
+        "several labels at a time need a sigmoid for each: binary_cross_entropy_with_logits",
+        Evidence("labels a sample", labels, 1.0, source.site),
+    )
+
+
+def _labels_a_sample(target: Operand) -> float | None:
+    """Return how many labels a sample has, where some have several; None for one, or numbers."""
+    seen = target.statistics
+    hot = seen.get("integer") == 1.0 and (seen.get("minimum"), seen.get("maximum")) == (0.0, 1.0)
+    if not hot or len(target.shape) < 2:
+        return None
+    labels = seen.get("mean", 0.0) * target.shape[1]
+    # A row of zeros alone may leave a sample out; more than a one in a row cannot be meant so.
+    several = labels > 1.0 + _NORMALIZED or seen.get("row_sum_error", 0.0) > 1.0 + _NORMALIZED
+    return labels if several else None
+
+
 _Judge = Callable[[Comparison, Operation | None], Mismatch | None]
 _JUDGES: tuple[_Judge, ...] = (
     _one_class,
@@ -341,5 +398,9 @@ _JUDGES: tuple[_Judge, ...] = (
     _outside_unit_interval,
     _squashed_logits,
     _no_log_probabilities,
+    _raw_alignment,
+    _shared_probability,
     _rectified_regression,
 )
+_JUDGES_OF_SCORES = (_sigmoid_twice, _no_log_probabilities)
+"""What is judged beside a target that a network made: what holds whatever the target is."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
-from lightning_plateau.core.objective import Comparison, comparisons
+from lightning_plateau.core.objective import Comparison, judged
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.tape import REGRESSION_LOSSES, Tape
 
@@ -25,8 +25,9 @@ class BroadcastInLoss(Rule):
         broadcasting makes N × N differences of N samples. It is looked for in the loss functions
         and in a subtraction written by hand on the way to the loss. By hand, only tensors of
         equally many elements but different numbers of dimensions count, one of which was computed
-        from the batch with parameters and the other without: distances between all pairs, as
-        contrastive losses and kernels use them, are left alone.
+        from the batch with parameters and the other without, or with no gradient (the value that
+        a slow copy of the network gives): distances between all pairs, as contrastive losses and
+        kernels use them, are left alone.
 
     Why it matters:
         Every prediction is pulled to all targets at once, so the model learns their mean and
@@ -74,7 +75,7 @@ class BroadcastInLoss(Rule):
     def check(self, history: History) -> Finding | None:
         """Return the fault where broadcasting multiplies the pairs that the loss compares."""
         for tape in history.tapes:
-            for comparison in comparisons(tape):
+            for comparison in judged(tape):
                 if _multiplies(comparison) and _is_predicted(tape, comparison):
                     return self._report(history, tape, comparison)
         return None

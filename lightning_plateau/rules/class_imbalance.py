@@ -48,7 +48,8 @@ class ClassImbalance(Rule):
 
     Known limitations:
         A training that stays at the frequencies for another reason looks the same, so the finding
-        is never certain. More than 1,000 classes are not counted.
+        is never certain, and no more than possible where no class has half of the samples. More
+        than 1,000 classes are not counted.
 
     References:
         Buda et al., 2018, A systematic study of the class imbalance problem in convolutional neural
@@ -66,6 +67,7 @@ class ClassImbalance(Rule):
     largest_ratio: float = 10.0
     least_evenness: float = 0.5
     fewest_samples: int = 200
+    majority: float = 0.5
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where the loss is that of guessing by uneven frequencies."""
@@ -79,11 +81,15 @@ class ClassImbalance(Rule):
             return False
         return counted.ratio > self.largest_ratio or counted.evenness < self.least_evenness
 
+    def _most(self, counted: Labels) -> float:
+        """Return how sure it may be: less where no class has most of the samples, as in a text."""
+        return 0.7 if counted.shares.max() > self.majority else 0.45
+
     def _report(self, history: History, counted: Labels, guess: Guess, now: float) -> Finding:
         most, least = int(np.argmax(counted.totals)), int(np.argmin(counted.totals))
         return self.finding(
             history,
-            min(0.7, 0.35 + 0.15 * math.log10(counted.ratio)),
+            min(self._most(counted), 0.35 + 0.15 * math.log10(counted.ratio)),
             f"class {counted.names[most]} has {100 * counted.shares[most]:.3g} % of the samples, "
             f"class {counted.names[least]} {100 * counted.shares[least]:.2g} %; "
             f"the loss is {now:.3g}, that of guessing so {guess.loss:.3g}",

@@ -8,11 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from lightning_plateau.core.finding import Evidence, Finding, Severity
+from lightning_plateau.core.fitting import fitting
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
 from lightning_plateau.core.profile import ParameterFact
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import GRADIENT_NORMS
+from lightning_plateau.core.signal import EXPERIMENT_OVERFIT, GRADIENT_NORMS
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class FrozenParameters(Rule):
 
     Known limitations:
         Whether frozen weights are pretrained or random cannot be seen: so this is only said while
-        training fails, and as possible.
+        training fails; and as possible, unless overfit-one-batch has shown that what is left to
+        train cannot learn a single batch by heart.
 
     References:
         Yosinski et al., 2014, How transferable are features in deep neural networks? (NeurIPS).
@@ -50,7 +52,7 @@ class FrozenParameters(Rule):
     code: ClassVar[str] = "LP411"
     name: ClassVar[str] = "frozen-parameters"
     severity: ClassVar[Severity] = Severity.WARNING
-    requires: ClassVar = (GRADIENT_NORMS,)
+    requires: ClassVar = (GRADIENT_NORMS, EXPERIMENT_OVERFIT)
     explains: ClassVar = (
         "LP104",
         "LP306",
@@ -66,6 +68,8 @@ class FrozenParameters(Rule):
 
     least_share: float = 0.5
     nearly_all: float = 0.95
+    least_learned: float = 0.1
+    sure_where_unfit: float = 0.75
     most_named: int = 3
 
     def check(self, history: History) -> Finding | None:
@@ -84,7 +88,7 @@ class FrozenParameters(Rule):
         more = len(frozen) - self.most_named
         return self.finding(
             history,
-            1.0 if nothing_left else 0.2 + 0.25 * share + 0.25 * (share > self.nearly_all),
+            1.0 if nothing_left else self._sure(history, share),
             f"{100 * share:.0f} % of the elements that forward uses are frozen "
             f"({len(frozen)} of {len(used)} parameters): {names}"
             + (f" and {more} more" if more > 0 else ""),
@@ -93,6 +97,13 @@ class FrozenParameters(Rule):
             + ("" if nothing_left else "; freeze only what was trained on a like task"),
             where=frozen[0].name,
         )
+
+    def _sure(self, history: History, share: float) -> float:
+        """Return how sure it is: more where what is left cannot even learn one batch by heart."""
+        tried = fitting(history)
+        if tried is not None and tried.learned < self.least_learned:
+            return self.sure_where_unfit
+        return 0.2 + 0.25 * share + 0.25 * (share > self.nearly_all)
 
 
 def _used(history: History) -> list[ParameterFact]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_plateau.core.chance import chance_loss, guessing
+from lightning_plateau.core.chance import guessing_by_frequency
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.fitting import LabelTest, inputs_count, label_test
 from lightning_plateau.core.generalization import generalization
@@ -15,7 +15,12 @@ from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.signal import EXPERIMENT_SHUFFLED_LABELS, LOSS, VALIDATION_LOSS
+from lightning_plateau.core.signal import (
+    EXPERIMENT_SHUFFLED_LABELS,
+    LABEL_COUNTS,
+    LOSS,
+    VALIDATION_LOSS,
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class LabelsUninformative(Rule):
     code: ClassVar[str] = "LP106"
     name: ClassVar[str] = "labels-uninformative"
     needs_failure: ClassVar[bool] = False
-    requires: ClassVar = (LOSS, VALIDATION_LOSS, EXPERIMENT_SHUFFLED_LABELS)
+    requires: ClassVar = (LOSS, VALIDATION_LOSS, LABEL_COUNTS, EXPERIMENT_SHUFFLED_LABELS)
     explains: ClassVar = ("LP104", "LP306", "LP401", "LP801", "LP802", "LP807", "LP808")
     why: ClassVar[str] = "no model can learn labels that do not depend on the inputs"
 
@@ -88,7 +93,8 @@ class LabelsUninformative(Rule):
             found = None if tried.informative else self._tested(history, tried)
             if found is not None or tried.informative:
                 return found
-        chance, beside = chance_loss(history), generalization(history)
+        guess, beside = guessing_by_frequency(history), generalization(history)
+        chance = None if guess is None else guess.loss
         young = len(beside) < self.least_validations or history.step < patience(history)
         if chance is None or chance <= 0 or young:
             return None
@@ -143,7 +149,7 @@ class LabelsUninformative(Rule):
 
         Nor may a validation have been better than guessing, or training where there is none.
         """
-        known, gone = guessing(history), progress(history[LOSS])
+        known, gone = guessing_by_frequency(history), progress(history[LOSS])
         if gone.rows < self.least_steps:
             return False
         chance = None if known is None else known.loss

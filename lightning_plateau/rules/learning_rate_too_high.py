@@ -8,7 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from lightning_plateau.core.along_update import AlongUpdate, along_update, best_multiple
+from lightning_plateau.core.breakdown import breakdown, broke_suddenly
 from lightning_plateau.core.chance import chance_loss
+from lightning_plateau.core.dying import units_died
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.oscillation import oscillation
@@ -27,13 +29,8 @@ from lightning_plateau.core.signal import (
     PARAMETER_NORMS,
     UPDATE_RATIOS,
 )
-from lightning_plateau.core.statistics import row_medians
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.core.updates import Updates, adaptive, weight_updates
-
-LATEST = 3
-MOSTLY, DIED = 0.5, 0.25
-"""Shares of the units of a layer: most of them, and those that died while training went on."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,11 @@ class LearningRateTooHigh(Rule):
         of a hundredth. For optimizers whose steps grow with the gradient the learning rate is
         only one suspect: the finding is less sure where the inputs are not normalized, the first
         loss was far above that of guessing, or the gradients of the first step already were huge
-        or uneven over the layers. Where the step-size experiment was made, it decides: a loss that
-        falls at the beginning of an update and rises over the whole of it speaks for the fault, a
-        loss that falls all along against it, unless most units of a rectifier died meanwhile.
+        or uneven over the layers; and for all where the loss had come down by half when it ceased
+        to be finite all at once, which too long steps do not do. Where the step-size experiment was
+        made, it decides: a loss that falls at the beginning of an update and rises over the whole
+        of it speaks for the fault, a loss that falls all along against it, unless most units of a
+        rectifier died meanwhile.
 
     Why it matters:
         A step is right only as far as the gradient holds. Longer ones overshoot: the loss rises,
@@ -127,6 +126,7 @@ class LearningRateTooHigh(Rule):
     swinging_update: float = 0.01
     growth: float = 10.0
     ordinary_update: float = 0.01
+    most_left: float = 0.5
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where updates are longer than the weights allow."""
@@ -134,7 +134,7 @@ class LearningRateTooHigh(Rule):
         if moved is None:
             return None
         up, along = rise(history), along_update(history)
-        killed = moved.peak >= self.large_update and _units_died(history)
+        killed = moved.peak >= self.large_update and units_died(history)
         strength = self._strength(history, moved, up)
         strength = max(strength, 0.7) if killed else self._confirmed(strength, moved, along)
         if strength == 0.0:
@@ -195,6 +195,9 @@ class LearningRateTooHigh(Rule):
         found = []
         if _raw_input(history):
             found.append("the inputs are not normalized")
+        last = _last_before_breaking(history)
+        if last is not None and up.rows and last < self.most_left * up.start:
+            found.append(f"the loss had come down to {last:.3g} when it broke all at once")
         if not adaptive(history):
             if chance is not None and up.rows and up.start > 3 * chance:
                 found.append(f"the first loss was {up.start:.3g} where guessing gives {chance:.3g}")
@@ -219,13 +222,12 @@ def _change(along: AlongUpdate) -> Evidence:
     return Evidence(EXPERIMENT_STEP_SIZE.tag, along.whole, 0.0, "change of the loss by an update")
 
 
-def _units_died(history: History) -> bool:
-    """Whether most units of a rectifier are dead that were alive at first."""
-    dead = history[ACTIVATION_DEAD]
-    if len(dead) < 2 or not dead.labels:
-        return False
-    first, latest = dead.values[0], row_medians(dead.values[-LATEST:].T)
-    return bool(((latest > MOSTLY) & (latest - first > DIED)).any())
+def _last_before_breaking(history: History) -> float | None:
+    """Return the loss before the one that broke, where all was sound until then; else None."""
+    if not broke_suddenly(history):
+        return None
+    before = history[LOSS].until(breakdown(history).loss or 0).finite
+    return float(before.last) if len(before) else None
 
 
 def _raw_input(history: History) -> bool:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from lightning_plateau.core.chance import chance_loss, untrained_loss
+from lightning_plateau.core.chance import chance_of_each, untrained_loss
 from lightning_plateau.core.code_term import code_term
 from lightning_plateau.core.derived import derived
 from lightning_plateau.core.finding import Evidence, Finding, Severity
@@ -189,7 +189,7 @@ class OverRegularized(Rule):
 
     def _rests_at_guessing(self, history: History) -> bool:
         """Whether the loss has come to rest beside that of guessing, late enough to judge."""
-        gone, chance = progress(history[LOSS]), chance_loss(history)
+        gone, chance = progress(history[LOSS]), chance_of_each(history)
         planned = history.profile.planned_steps
         late = history.finished or (planned and history.step >= self.least_of_plan * planned)
         if not late or chance is None or chance <= 0 or gone.rows < self.minimum_steps:

@@ -9,7 +9,7 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.learning_rates import rises_throughout, share_of_peak, spent_at
 from lightning_plateau.core.profile import Profile, SchedulerFact
-from lightning_plateau.core.rule import Method, Rule
+from lightning_plateau.core.rule import Method, Remark, Rule
 from lightning_plateau.core.signal import LEARNING_RATES
 
 _RISING = {"OneCycleLR": "total_steps", "LinearLR": "total_iters"}
@@ -61,6 +61,7 @@ class SchedulerIntervalMismatch(Rule):
 
     code: ClassVar[str] = "LP409"
     name: ClassVar[str] = "scheduler-interval-mismatch"
+    remark: ClassVar[Remark] = "while-falling"
     requires: ClassVar = (LEARNING_RATES,)
     explains: ClassVar = (
         "LP306",

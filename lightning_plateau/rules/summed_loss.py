@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
 from typing import ClassVar
 
+from lightning_plateau.core.dying import units_died
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import closing, comparisons
 from lightning_plateau.core.rule import Rule
+from lightning_plateau.core.signal import ACTIVATION_DEAD
 from lightning_plateau.core.tape import Operation, Tape
 from lightning_plateau.core.updates import ADAPTIVE
 
@@ -24,7 +26,8 @@ class SummedLoss(Rule):
         A loss function with ``reduction="sum"``, or a sum written by hand over all errors of a
         batch, that makes up most of the loss and is divided by nothing after it. With an optimizer
         that takes the gradient as it is (SGD) that is likely a step as many times too long; Adam
-        and its kin divide the gradient by its own size, so there it is only possible.
+        and its kin divide the gradient by its own size, so there it is only possible. Units of a
+        rectifier that were alive at first and died are put down to such a step.
 
     Why it matters:
         The gradient grows with the batch: a learning rate that fits a mean is too high as many
@@ -57,6 +60,7 @@ class SummedLoss(Rule):
     code: ClassVar[str] = "LP704"
     name: ClassVar[str] = "summed-loss"
     severity: ClassVar[Severity] = Severity.WARNING
+    requires: ClassVar = (ACTIVATION_DEAD,)
     explains: ClassVar = ("LP301", "LP307", "LP402", "LP403", "LP404", "LP406")
     remedies: ClassVar = ("decay-learning-rate",)
     why: ClassVar[str] = "the gradient, and with it the step, grows with the size of the batch"
@@ -91,7 +95,7 @@ class SummedLoss(Rule):
     def _report(self, history: History, tape: Tape, summed: Operation, terms: int) -> Finding:
         kinds = {optimizer.kind for optimizer in history.profile.optimizers}
         free = bool(kinds) and kinds <= _SCALE_FREE
-        return self.finding(
+        finding = self.finding(
             history,
             self.confidence_where_scale_free if free else self.confidence,
             f"the loss is a sum of {terms} terms, divided by nothing ({summed.site})",
@@ -101,6 +105,8 @@ class SummedLoss(Rule):
             where=summed.site,
             step=tape.step,
         )
+        killed = not free and units_died(history)
+        return replace(finding, explains=(*self.explains, "LP501")) if killed else finding
 
 
 def _called(tape: Tape) -> list[Operation]:

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_plateau.core.chance import chance_loss
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.fitting import fitting, label_test, too_few_parameters
-from lightning_plateau.core.generalization import generalization
+from lightning_plateau.core.generalization import generalization, validation_falls
 from lightning_plateau.core.history import History
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
@@ -99,7 +99,9 @@ class Underfitting(Rule):
         if abs(validation - gone.now) > self.most_gap * abs(gone.now):
             return None
         share = gone.now / chance
-        still_falling = -gone.slope * gone.rows > self.most_fall
+        still_falling = -gone.slope * gone.rows > self.most_fall or (
+            validation_falls(history) and not history.finished
+        )
         if share < self.high or still_falling or self._refuted(history):
             return None
         tried = fitting(history)

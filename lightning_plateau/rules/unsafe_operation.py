@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_plateau.core.breakdown import breakdown
-from lightning_plateau.core.domain import Brink, brink
+from lightning_plateau.core.breakdown import breakdown, broke_suddenly
+from lightning_plateau.core.domain import LOGARITHMS, Brink, brink
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
+from lightning_plateau.core.objective import DIFFERENCES
 from lightning_plateau.core.origin import replayed
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import (
+    DATA_NON_FINITE,
     EXPERIMENT_REPLAY_BATCH,
     GRADIENT_NORM,
+    LEARNING_RATES,
     LOSS,
     PARAMETER_NORMS,
 )
@@ -29,6 +32,10 @@ _WORDS = {
 _SURENESS = {"beyond": 2, "at": 1, "near": 0}
 EARLIEST = 3
 """Steps at the very beginning that may have been left out."""
+_PROBABILITIES = frozenset({"sigmoid", "softmax", "expit"})
+_WITH_LOGITS = (
+    "log_softmax, logsigmoid, or a loss that takes logits; or torch.log(x.clamp_min(1e-8))"
+)
 _OVERFLOWING = frozenset({"exp", "expm1", "cosh", "sinh"})
 
 
@@ -40,9 +47,11 @@ class UnsafeOperation(Rule):
         In a training that ceased to be finite, on a forward pass up to then: a logarithm, root,
         division, power, exponential or arc function on the way from the parameters to the loss, one
         of whose inputs lay at the edge of where it has a finite value and derivative, beyond it or
-        next to it. ``sqrt(0)`` is 0, but its derivative is infinite; ``torch.where`` does not help,
-        because infinity times zero is NaN in the branch that was not chosen. Norms of torch have
-        their derivative at zero in order and are not meant.
+        next to it; or, where no pass was seen from the step that broke, and weights and gradients
+        were sound before it, the logarithm of a sigmoid's or softmax's output. ``sqrt(0)`` is 0,
+        but its derivative is infinite; ``torch.where`` does not help, because infinity times zero
+        is NaN in the branch that was not chosen. Norms of torch have their derivative at zero in
+        order and are not meant.
 
     Why it matters:
         One input at the edge makes every gradient NaN, though the loss may look sound.
@@ -73,7 +82,14 @@ class UnsafeOperation(Rule):
     code: ClassVar[str] = "LP207"
     name: ClassVar[str] = "unsafe-operation"
     needs_failure: ClassVar[bool] = False
-    requires: ClassVar = (LOSS, GRADIENT_NORM, PARAMETER_NORMS, EXPERIMENT_REPLAY_BATCH)
+    requires: ClassVar = (
+        LOSS,
+        GRADIENT_NORM,
+        LEARNING_RATES,
+        PARAMETER_NORMS,
+        DATA_NON_FINITE,
+        EXPERIMENT_REPLAY_BATCH,
+    )
     explains: ClassVar = (
         "LP201",
         "LP202",
@@ -90,7 +106,25 @@ class UnsafeOperation(Rule):
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where an operation was at its edge when training broke."""
-        return self._on_a_tape(history) or self._on_a_replay(history)
+        return self._on_a_tape(history) or self._on_a_replay(history) or self._exposed(history)
+
+    def _exposed(self, history: History) -> Finding | None:
+        """Return the logarithm of what rounds to 0, where training broke between two tapes."""
+        tapes = [tape for tape in history.tapes if tape.finite]
+        found = next(_exposed(tapes[-1]), None) if tapes and broke_suddenly(history) else None
+        if found is None:
+            return None
+        logarithm, squashed = found
+        return self.finding(
+            history,
+            0.75,
+            f"{logarithm.site} is given what a {squashed.name} makes, which rounds to exactly 0 or "
+            f"1 where its input is large; the loss broke at step {breakdown(history).step}",
+            evidence=(Evidence(f"{squashed.name} before {logarithm.name}", 1.0, 0.0),),
+            fix=_WITH_LOGITS,
+            where=logarithm.site,
+            step=breakdown(history).step,
+        )
 
     def _on_a_replay(self, history: History) -> Finding | None:
         found = replayed(history, "backward")
@@ -152,6 +186,18 @@ def _brinks(tape: Tape) -> Iterator[tuple[Operation, Brink]]:
         edge = brink(operation) if operation.requires_grad else None
         if edge is not None:
             yield operation, edge
+
+
+def _exposed(tape: Tape) -> Iterator[tuple[Operation, Operation]]:
+    """Yield each logarithm of a probability, or of 1 less it, with what made the probability."""
+    for logarithm in computing(tape):
+        if logarithm.name not in LOGARITHMS or not logarithm.requires_grad:
+            continue
+        made = tape.origin(logarithm.operands[0]) if logarithm.operands else None
+        if made is not None and made.name in DIFFERENCES and len(made.operands) == 1:
+            made = tape.origin(made.operands[0])
+        if made is not None and made.name in _PROBABILITIES:
+            yield logarithm, made
 
 
 def _strength(found: tuple[Operation, Brink]) -> tuple[int, int]:

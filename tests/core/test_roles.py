@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lightning_plateau.core.roles import entries, whole_leaf
+from lightning_plateau.core.roles import entries, shifted_leaf, whole_leaf
 from lightning_plateau.core.tape import Operand, Operation, Tape
 
 WEIGHT = Operand("parameter", name="fc.weight", shape=(4, 4))
@@ -71,3 +71,9 @@ def test_noise_made_in_the_step_is_no_entry() -> None:
 def test_a_part_of_a_leaf_is_not_the_leaf() -> None:
     tape = Tape(0, (Operation(0, "getitem", "", (image((8, 9)),)),))
     assert whole_leaf(tape, made(0)) is None
+
+
+def test_all_but_one_place_of_each_sequence() -> None:
+    for shape, known in (((8, 32), True), ((256,), True), ((8, 31), False), ((8, 33), False)):
+        tape = Tape(0, (Operation(0, "getitem", "", (image((8, 33)),), shape),))
+        assert (shifted_leaf(tape, made(0, shape)) is not None) is known

@@ -160,3 +160,16 @@ def positives_beside_all_others() -> Training:
             return float(module.loss(images[:64].flatten(1) / 16)) < 0.6 * math.log(127)
 
     return Training(module, train, None, {"max_epochs": 12}, learned)
+
+
+@program(data="made up")
+def mostly_noise() -> Training:
+    """A tenth of the variance can be explained; what is learned hides in the noise of batches."""
+    draw = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(2000, 10, generator=draw), torch.randn(2000, generator=draw)
+    y = 0.3 * x[:, 0] - 0.2 * x[:, 1] + noise
+    module = Learner(perceptron(10, 1, 16), F.mse_loss)
+    train, validation = data.loaders(x, y, batch_size=128)
+    return Training(
+        module, train, validation, {"max_epochs": 12}, lambda: explained(module, validation) > 0.03
+    )

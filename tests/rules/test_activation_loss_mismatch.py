@@ -16,6 +16,21 @@ BINARY = (labels(16, 2).float()[:, None],)
 SIGNED = points(16, 1, seed=1)
 POSITIVE = SIGNED.abs()
 
+
+def frozen(net: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return net(2 * x).softmax(1)
+
+
+def alignment(labels: int, frames: int) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
+    return torch.ones(2, labels, dtype=torch.long), (frames, frames), (labels, labels)
+
+
+def aligned(said: Tensor) -> Tensor:
+    """Return the alignment loss of two samples of eight frames."""
+    return F.ctc_loss(said.view(8, 2, 3), *alignment(labels=2, frames=8))
+
+
 FAULTS: dict[str, tuple[Loss, nn.Module, Tensor]] = {
     "sigmoid twice": (
         lambda net, x, y: F.binary_cross_entropy_with_logits(net(x).sigmoid(), y),
@@ -57,6 +72,25 @@ FAULTS: dict[str, tuple[Loss, nn.Module, Tensor]] = {
         lambda net, x, y: F.kl_div(
             net(x).softmax(1), F.one_hot(y, 3).float(), reduction="batchmean"
         ),
+        THREE,
+        labels(),
+    ),
+    "probabilities of a student into kl_div": (
+        lambda net, x, y: F.kl_div(net(x).softmax(1), 2 * frozen(net, x), reduction="batchmean"),
+        THREE,
+        labels(),
+    ),
+    "scores into ctc_loss": (lambda net, x, y: aligned(net(x)), THREE, labels()),
+    "probabilities into ctc_loss": (lambda net, x, y: aligned(net(x).softmax(1)), THREE, labels()),
+    "ctc_loss of what is normalized over time": (
+        lambda net, x, y: F.ctc_loss(
+            net(x).view(8, 2, 3).log_softmax(0), *alignment(labels=2, frames=8)
+        ),
+        THREE,
+        labels(),
+    ),
+    "softmax over several labels at a time": (
+        lambda net, x, y: F.binary_cross_entropy(net(x).softmax(1), 1.0 - F.one_hot(y, 3).float()),
         THREE,
         labels(),
     ),
@@ -110,6 +144,26 @@ HEALTHY: dict[str, tuple[Loss, nn.Module, Tensor]] = {
     ),
     "softmax and binary cross-entropy": (
         lambda net, x, y: F.binary_cross_entropy(net(x).softmax(1), F.one_hot(y, 3).float()),
+        THREE,
+        labels(),
+    ),
+    "ctc_loss": (lambda net, x, y: aligned(net(x).log_softmax(1)), THREE, labels()),
+    "a divergence the other way round": (
+        lambda net, x, y: F.kl_div(
+            torch.full((16, 3), 1 / 3).log(), net(x).softmax(1), reduction="batchmean"
+        ),
+        THREE,
+        labels(),
+    ),
+    "a rectified code beside a quantized one that is held": (
+        lambda net, x, y: F.mse_loss(net(x).relu(), (net(x) * 2).detach()),
+        THREE,
+        labels(),
+    ),
+    "softmax of which some samples have no label": (
+        lambda net, x, y: F.binary_cross_entropy(
+            net(x).softmax(1), F.one_hot(y, 3).float() * (y > 0)[:, None]
+        ),
         THREE,
         labels(),
     ),

@@ -138,3 +138,21 @@ def test_a_validation_that_comes_down_clearly_is_given_time() -> None:
         )
         assert (RULE.check(at_chance) is None) is silent
         assert RULE.check(replace(at_chance, finished=True)) is not None
+
+
+def test_validations_that_come_down_one_after_another_are_given_time() -> None:
+    tapes = run([math.log(3)] * 4).tapes
+    for validation, silent in (
+        ([1.09, 1.085, 1.08], True),
+        ([1.09, 1.08, 1.085], False),
+        ([1.09, 1.08, 1.079], False),
+    ):
+        at_chance = history(
+            {VALIDATION_LOSS: validation},
+            loss=[math.log(3)] * 300,
+            every=100,
+            tapes=tapes,
+            epoch_ends=[100, 200, 300],
+        )
+        assert (RULE.check(at_chance) is None) is silent
+        assert RULE.check(replace(at_chance, finished=True)) is not None

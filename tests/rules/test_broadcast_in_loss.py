@@ -23,6 +23,11 @@ class Centers(nn.Module):
         return x[:, None] - self.centers
 
 
+def held(net: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return net(2 * x).squeeze(1)
+
+
 FAULTS: dict[str, tuple[Loss, Tensor]] = {
     "mse_loss": (lambda net, x, y: F.mse_loss(net(x), y), FLAT),
     "mse_loss, the target wider": (lambda net, x, y: F.mse_loss(net(x).squeeze(), y), COLUMN),
@@ -32,12 +37,32 @@ FAULTS: dict[str, tuple[Loss, Tensor]] = {
     "by hand": (lambda net, x, y: ((net(x) - y) ** 2).mean(), FLAT),
     "by hand, reversed, absolute": (lambda net, x, y: (y - net(x)).abs().mean(), FLAT),
     "by hand, root of the mean": (lambda net, x, y: (net(x) - y).pow(2).mean().sqrt(), FLAT),
+    "beside a network that is held": (
+        lambda net, x, y: F.smooth_l1_loss(net(x), y + held(net, x)),
+        FLAT,
+    ),
+    "beside a network that is held, by hand": (
+        lambda net, x, y: ((y + held(net, x) - net(x)) ** 2).mean(),
+        FLAT,
+    ),
     "a standardized target": (lambda net, x, y: F.mse_loss(net(x), (y - 1) / 2), FLAT),
 }
 HEALTHY: dict[str, tuple[Loss, Tensor]] = {
     "same shape": (lambda net, x, y: F.mse_loss(net(x), y), COLUMN),
     "squeezed": (lambda net, x, y: ((net(x).squeeze(1) - y) ** 2).mean(), FLAT),
     "a number for all": (lambda net, x, y: ((net(x) - y.mean()) ** 2).mean(), FLAT),
+    "beside a network that is held": (
+        lambda net, x, y: F.mse_loss(net(x).squeeze(1), y + held(net, x)),
+        FLAT,
+    ),
+    "all pairs of predictions, one side held": (
+        lambda net, x, y: (net(x) - net(x).squeeze(1).detach()).abs().mean(),
+        COLUMN,
+    ),
+    "all pairs of one prediction, one side held": (
+        lambda net, x, y: ((out := net(x)) - out.squeeze(1).detach()).abs().mean(),
+        COLUMN,
+    ),
     "all pairs of predictions": (
         lambda net, x, y: (net(x) - net(x).squeeze(1)).abs().mean() + F.mse_loss(net(x), y),
         COLUMN,

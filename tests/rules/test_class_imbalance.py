@@ -37,6 +37,7 @@ def run(shares: Sequence[float], losses: float, steps: int = 300, taped: Tape | 
 
 RARE = (0.95, 0.05)
 LONG_TAIL = (0.91, *[0.01] * 9)
+TEXT = (0.4, 0.35, 0.15, *[0.02] * 4, *[0.004] * 5)
 WEIGHTS = Operand("buffer", name="weight", shape=(2,))
 
 
@@ -45,6 +46,13 @@ def test_found(shares: Sequence[float]) -> None:
     finding = RULE.check(run(shares, 1.0))
     assert finding is not None
     assert not finding.certain
+
+
+@pytest.mark.parametrize(("shares", "certainty"), [(LONG_TAIL, "likely"), (TEXT, "possible")])
+def test_no_more_than_possible_where_no_class_has_half(shares: Sequence[float], certainty: str):
+    finding = RULE.check(run(shares, 1.0, steps=1200))
+    assert finding is not None
+    assert finding.certainty == certainty
 
 
 def test_the_loss_is_called_flat_too() -> None:

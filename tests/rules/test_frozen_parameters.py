@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_plateau.core.history import History
-from lightning_plateau.core.signal import GRADIENT_NORMS
+from lightning_plateau.core.signal import EXPERIMENT_OVERFIT, GRADIENT_NORMS
 from lightning_plateau.rules.frozen_parameters import FrozenParameters
 from lightning_plateau.testing import history
 from tests.rules.taped import labels, points, taped
@@ -45,6 +45,15 @@ def test_a_frozen_body_is_possible(width: int) -> None:
     assert found is not None
     assert found.certainty == "possible"
     assert found.where == "body.weight"
+
+
+def test_what_is_left_cannot_learn_a_batch() -> None:
+    frozen = run("body")
+    for after, certainty in ((2.2, "likely"), (0.1, "possible")):
+        tried = {EXPERIMENT_OVERFIT: {"before": [2.3], "own": [after], "adam": [after]}}
+        found = RULE.check(history(tried, profile=frozen.profile, tapes=frozen.tapes))
+        assert found is not None
+        assert found.certainty == certainty
 
 
 def test_nothing_frozen() -> None:

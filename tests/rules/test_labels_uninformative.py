@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Profile
-from lightning_plateau.core.signal import VALIDATION_LOSS
+from lightning_plateau.core.signal import LABEL_COUNTS, VALIDATION_LOSS
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.labels_uninformative import LabelsUninformative
 from lightning_plateau.testing import history
@@ -71,3 +72,17 @@ def test_validation_that_still_gets_better_is_waited_for() -> None:
     late = (9.0, 6.0, 4.0, 3.2, 2.6, 2.4)
     assert RULE.check(run(validation=late)) is None
     assert RULE.check(run(validation=(*late, 2.5, 2.7, 2.8), training=(*MEMORIZED, 1.4, 1.3, 1.2)))
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.9, True), (0.5, False)])
+def test_classes_of_unequal_frequency_are_guessed_by_it(share: float, found: bool) -> None:
+    shares = np.array([share, *[(1 - share) / 9] * 9])
+    level = 0.52  # below ln 10 all the while, and about what frequencies of 9 in 10 give
+    memorized = run(
+        training=[level * one for one in (1.08, 1.04, 1.0, 0.9, 0.7, 0.5)],
+        validation=[level * one for one in (1.05, 1.06, 1.1, 1.2, 1.3, 1.4)],
+    )
+    counts = {str(label): [1000.0 * one] * 300 for label, one in enumerate(shares)}
+    seen = history({LABEL_COUNTS: counts}).series
+    told = RULE.check(replace(memorized, series={**memorized.series, **seen}))
+    assert (told is not None) is found

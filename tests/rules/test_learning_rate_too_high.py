@@ -11,7 +11,9 @@ from lightning_plateau.core.profile import OptimizerFact, ParameterFact, Profile
 from lightning_plateau.core.signal import (
     ACTIVATION_DEAD,
     DATA_MEAN,
+    DATA_NON_FINITE,
     DATA_STD,
+    GRADIENT_NORM,
     GRADIENT_NORMS,
     LEARNING_RATES,
     PARAMETER_NORMS,
@@ -159,3 +161,19 @@ def test_units_that_died_under_long_updates_are_their_work() -> None:
     always = RULE.check(_with_dead(moved, 0.7, 0.7, 0.7))
     assert always is not None
     assert always.confidence == 0.55
+
+
+def test_a_loss_that_had_come_down_breaks_for_another_reason() -> None:
+    nan, falls = float("nan"), [2.0 * 0.9**step for step in range(29)]
+    signals = {
+        GRADIENT_NORM: [1.0] * 29 + [nan],
+        LEARNING_RATES: {"0": [0.1] * 30},
+        DATA_NON_FINITE: {"0": [0.0] * 30},
+    }
+    for losses, possible in ((falls, True), ([2.0] * 29, False)):
+        broken = run([0.2] * 30, loss=[*losses, nan])
+        seen = history(signals, loss=[*losses, nan]).series
+        found = RULE.check(replace(broken, series={**broken.series, **seen}))
+        assert found is not None
+        assert (found.certainty == "possible") is possible
+        assert ("come down" in found.message) is possible

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact
+from lightning_plateau.core.signal import ACTIVATION_DEAD
 from lightning_plateau.rules.summed_loss import SummedLoss
+from lightning_plateau.testing import history
 from tests.rules.taped import Loss, labels, points, taped
 
 RULE = SummedLoss()
@@ -65,6 +67,17 @@ def test_found_with_the_number_of_terms(kind: str) -> None:
     assert found is not None
     assert f"{terms} terms" in found.message
     assert found.certainty == "likely"
+
+
+@pytest.mark.parametrize(
+    ("dead", "killed"), [([0.1, 1.0, 1.0, 1.0], True), ([1.0] * 4, False), ([0.1] * 4, False)]
+)
+def test_units_that_died_are_put_down_to_it(dead: list[float], *, killed: bool) -> None:
+    made = run(FAULTS["reduction"][0])
+    seen = history({ACTIVATION_DEAD: {"act (relu)": dead}}, profile=made.profile, tapes=made.tapes)
+    found = RULE.check(seen)
+    assert found is not None
+    assert ("LP501" in found.explains) is killed
 
 
 @pytest.mark.parametrize("kind", HEALTHY)

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_plateau.core.history import History
-from lightning_plateau.core.signal import EXPERIMENT_REPLAY_BATCH, GRADIENT_NORM, PARAMETER_NORMS
+from lightning_plateau.core.signal import (
+    DATA_NON_FINITE,
+    EXPERIMENT_REPLAY_BATCH,
+    GRADIENT_NORM,
+    LEARNING_RATES,
+    PARAMETER_NORMS,
+)
 from lightning_plateau.rules.unsafe_operation import UnsafeOperation
 from lightning_plateau.testing import history
 from tests.rules.taped import Loss, history_of, points, taped
@@ -132,3 +138,34 @@ def test_a_replay_tells_where_no_tape_does(place: str, norm: float, speaks: bool
     found = RULE.check(history(tried, loss=[1.0, 1.0]))
     assert (found is not None) is speaks
     assert found is None or found.where == "SqrtBackward0"
+
+
+def by_hand(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    p = torch.sigmoid(net(x))
+    return -(y * torch.log(p) + (1 - y) * torch.log(1 - p)).mean()
+
+
+def softened(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    p = torch.sigmoid(net(x)).clamp(1e-6, 1 - 1e-6)
+    return -(y * torch.log(p) + (1 - y) * torch.log(1 - p)).mean()
+
+
+def suddenly(loss: Loss, last: float = 1.0) -> History:
+    """Return the history of a run that broke at step 8, with a tape of the first step alone."""
+    seen = taped(loss, nn.Linear(4, 4), points(), torch.zeros(16, 4))
+    signals = {
+        GRADIENT_NORM: [1.0] * 7 + [last, NAN],
+        LEARNING_RATES: {"0": [0.1] * 9},
+        DATA_NON_FINITE: {"0": [0.0] * 9},
+    }
+    made = history(signals, loss=[0.7] * 8 + [NAN], tapes=seen.tapes)
+    return replace(made, profile=seen.profile)
+
+
+def test_a_logarithm_of_what_rounds_to_zero_is_likely_where_all_was_sound() -> None:
+    found = RULE.check(suddenly(by_hand))
+    assert found is not None
+    assert found.certainty == "likely"
+    assert "sigmoid" in found.message
+    assert RULE.check(suddenly(softened)) is None
+    assert RULE.check(suddenly(by_hand, last=1000.0)) is None
