@@ -12,8 +12,11 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
 from lightning_plateau.core.rule import Remark, Rule
 from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS, LOSS_PER_OPTIMIZER
-from lightning_plateau.core.tape import Operation, Tape
+from lightning_plateau.core.tape import RECURRENCES, Operation, Tape
 
+_HIDDEN = "weight_hh"
+"""What torch calls the weights of a recurrent layer's state."""
+FEWEST_CALLS = 3
 _STEPS = frozenset({"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside"})
 """Functions that are level but for leaps: what goes through them has a slope of zero."""
 
@@ -29,7 +32,9 @@ class NoGradient(Rule):
         pass never uses, and parameters that it uses but that are cut off from the loss, by
         ``detach``, ``no_grad``, ``argmax`` or units that are all dead; and names the operation. It
         is certain where one of several optimizers steps on a loss of its own, and no parameter that
-        it holds has a gradient (a generator's loss on ``fake.detach()``); and where every way from
+        it holds has a gradient (a generator's loss on ``fake.detach()``); likely where a recurrent
+        cell is given a new state at each of its calls, so that its weights for the state have
+        nothing to work on; and certain where every way from
         the parameters to the loss leads through ``round``, ``sign`` or another function of steps,
         whose slope is zero.
 
@@ -79,6 +84,7 @@ class NoGradient(Rule):
     minimum_rows: int = 5
     most_named: int = 3
     confidence_where_cleared: float = 0.95
+    confidence_where_forgetful: float = 0.8
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where trainable parameters had no gradient for many steps."""
@@ -97,9 +103,9 @@ class NoGradient(Rule):
         still = [label for label in trained if zeros[recent.places[label]]]
         if not still:
             return None
-        step = _step(history.last_tape, still)
-        if step is not None:
-            return self._report_step(history, still, len(trained), step)
+        wired = self._wired(history, still, len(trained))
+        if wired is not None:
+            return wired
         cut = _cut(history.last_tape, set(still))
         listed = ", ".join(still[: self.most_named])
         more = f" and {len(still) - self.most_named} more" if len(still) > self.most_named else ""
@@ -115,6 +121,14 @@ class NoGradient(Rule):
             where=still[0] if cut is None else cut.site,
         )
 
+    def _wired(self, history: History, still: list[str], trained: int) -> Finding | None:
+        """Return the fault where the reason is plain: steps on the way, or a state made anew."""
+        step = _step(history.last_tape, still)
+        if step is not None:
+            return self._report_step(history, still, trained, step)
+        forgetful = _forgetful(history.last_tape, set(still))
+        return self._report_forgetful(history, still, forgetful) if forgetful else None
+
     def _report_step(
         self, history: History, still: list[str], trained: int, step: Operation
     ) -> Finding:
@@ -129,6 +143,20 @@ class NoGradient(Rule):
             fix="let gradients pass as if there were no steps: "
             f"x + (x.{step.name}() - x).detach(); or train with what comes before them",
             where=step.site,
+        )
+
+    def _report_forgetful(
+        self, history: History, still: list[str], calls: tuple[Operation, ...]
+    ) -> Finding:
+        return self.finding(
+            history,
+            self.confidence_where_forgetful,
+            f"{calls[0].site} is called {len(calls)} times with a new state each time, so that "
+            f"nothing is handed on from step to step: no gradient for {still[0]}",
+            evidence=(Evidence("calls that take the state of another", 0.0, float(len(calls))),),
+            fix="make the state once, before the loop, and give each call what the one before it "
+            "returned: h = cell(x[t], h)",
+            where=calls[0].site,
         )
 
     def _idle_optimizer(self, history: History) -> Finding | None:
@@ -223,6 +251,25 @@ def _step(tape: Tape | None, still: list[str]) -> Operation | None:
             reaching.add(operation.index)
     used = {o.name for one in computing(tape) for o in one.operands if o.source == "parameter"}
     return met if tape.root not in reaching and used.issuperset(still) else None
+
+
+def _forgetful(tape: Tape | None, still: set[str]) -> tuple[Operation, ...]:
+    """Return the calls of a recurrent layer none of which is given what another one made.
+
+    The weights of its state are among ``still``; Empty where there are fewer than three.
+    """
+    if tape is None:
+        return ()
+    layers: dict[str, list[Operation]] = {}
+    for call in tape.named(RECURRENCES):
+        layers.setdefault(call.layer, []).append(call)
+    for calls in layers.values():
+        made = {call.index for call in calls}
+        apart = all(len(made & {o.index for o in tape.ancestors(call)}) == 1 for call in calls)
+        names = {o.name for o in calls[0].operands if o.source == "parameter"} & still
+        if len(calls) >= FEWEST_CALLS and apart and any(_HIDDEN in name for name in names):
+            return tuple(calls)
+    return ()
 
 
 def _uses(operation: Operation, names: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Sick programs whose tensors are reshaped in place of transposed, each beside its healthy twin."""
+"""Sick programs that lose what a sequence or an image is in order, each beside its healthy twin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lightning_plateau.framework import LightningModule
 from tests.faults import data
-from tests.faults.learner import Learner, adam, answers
+from tests.faults.learner import Learner, accuracy, adam, answers
 from tests.faults.program import Training, program
 
 
@@ -140,3 +140,39 @@ def scores_of_pixels_flattened() -> Training:
 def scores_of_pixels_moved_last() -> Training:
     """Scores are permuted before they are flattened to one row a pixel."""
     return _parts(mended=True)
+
+
+class _Counting(nn.Module):
+    """A cell that is called step by step; its state is made before the loop, or within it."""
+
+    def __init__(self, *, kept: bool) -> None:
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(1, 32), nn.Linear(32, 2)
+        self.kept = kept
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = torch.zeros(len(x), 32)
+        for step in range(x.shape[1]):
+            state = state if self.kept else torch.zeros(len(x), 32)
+            state = self.cell(x[:, step], state)
+        return self.head(state)
+
+
+def _counted(*, mended: bool) -> Training:
+    x = torch.randn(1500, 8, 1, generator=torch.Generator().manual_seed(0))
+    module = Learner(_Counting(kept=mended), optimizer=adam(3e-3))
+    train, validation = data.loaders(x, (x[:, :6, 0].sum(1) > 0).long())
+    settings = {"max_epochs": 10}
+    return Training(module, train, validation, settings, lambda: accuracy(module, validation) > 0.9)
+
+
+@program("LP304", accepted=("LP803", "LP802"), family="rnn", data="synthetic")
+def state_made_within_the_loop() -> Training:
+    """The state of a cell is made within the loop, so that only the last step is ever seen."""
+    return _counted(mended=False)
+
+
+@program(family="rnn", data="synthetic", part="validation")
+def state_made_before_the_loop() -> Training:
+    """The state of a cell is made before the loop, and handed on."""
+    return _counted(mended=True)

@@ -161,3 +161,24 @@ def test_all_parameters() -> None:
 )
 def test_is_silent(norms: dict[str, Any], facts: dict[str, Any]) -> None:
     assert check(norms, **facts) is None
+
+
+def unrolled(*, handed_on: bool) -> Tape:
+    weights = parameter("cell.weight_ih"), parameter("cell.weight_hh")
+    calls = []
+    for index in range(0, 8, 2):
+        state = made(index - 1) if handed_on and index else made(index)
+        calls += [
+            Operation(index, "zeros"),
+            Operation(index + 1, "gru_cell", "cell", (Operand("batch", 0, "x"), state, *weights)),
+        ]
+    return Tape(0, (*calls, Operation(8, "mse_loss", "", (made(7), Operand("batch", 1)))), root=8)
+
+
+@pytest.mark.parametrize(("handed_on", "likely"), [(False, True), (True, False)])
+def test_a_state_that_is_never_handed_on(*, handed_on: bool, likely: bool) -> None:
+    norms = {"cell.weight_ih": 1.0, "cell.weight_hh": 0.0}
+    finding = check(norms, tapes=[unrolled(handed_on=handed_on)])
+    assert finding is not None
+    assert ("4 times with a new state" in finding.message) is likely
+    assert (finding.certainty == "likely") is likely
