@@ -15,6 +15,13 @@ from lightning_plateau.core.signal import DATA_MAXIMUM, DATA_MINIMUM, LOSS
 from lightning_plateau.core.tape import BINARY_LOSSES, CLASS_LOSSES, Operand, Operation, Tape
 
 ROUNDING = 1e-3
+_SIGNED = {
+    "cosine_embedding_loss": 2,
+    "margin_ranking_loss": 2,
+    "hinge_embedding_loss": 1,
+    "soft_margin_loss": 1,
+}
+"""Losses whose labels are signs, and which of their operands holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +50,16 @@ class LabelsOutOfRange(Rule):
     What it detects:
         A class index below 0 or not below the number of classes that ``cross_entropy``,
         ``nll_loss`` or ``multi_margin_loss`` is given, ``ignore_index`` apart; a target outside
-        [0, 1] in a binary cross-entropy. Also in a later batch: when training died in it, and its
+        [0, 1] in a binary cross-entropy; labels of 0 and 1 where a loss reads -1 and 1
+        (``cosine_embedding_loss``, ``margin_ranking_loss``, ``hinge_embedding_loss``,
+        ``soft_margin_loss``). Also in a later batch: when training died in it, and its
         labels lie outside the range while those of the batches before did not.
 
     Why it matters:
         On the CPU the loss raises an IndexError; on a GPU the device asserts somewhere later, and
         the process must be restarted. A binary cross-entropy with logits raises nothing at all:
-        below 0 or above 1 the loss has no lower bound, and it falls for ever.
+        below 0 or above 1 the loss has no lower bound, and it falls for ever. Nor do losses of
+        signs: a label of 0 counts for nothing, or for both.
 
     Example:
         >>> from lightning_plateau.testing import history
@@ -94,7 +104,7 @@ class LabelsOutOfRange(Rule):
         "LP807",
         "LP808",
     )
-    why: ClassVar[str] = "the loss cannot read such a label: it crashes, or has no lower bound"
+    why: ClassVar[str] = "the loss cannot read such a label: it crashes, or takes it for another"
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where a loss was given such labels, or training died on them."""
@@ -104,7 +114,20 @@ class LabelsOutOfRange(Rule):
                 lowest, highest = given.get("minimum", math.nan), given.get("maximum", math.nan)
                 if call.outside(lowest, highest) is not None:
                     return self._report(history, tape.step, call, lowest, highest)
+            for loss in filter(_without_signs, tape.losses):
+                return self._report_signs(history, tape.step, loss)
         return self._fatal_batch(history)
+
+    def _report_signs(self, history: History, step: int, loss: Operation) -> Finding:
+        return self.finding(
+            history,
+            1.0,
+            f"{loss.name} reads -1 and 1, but was given labels of 0 and 1 at step {step}",
+            evidence=(Evidence("lowest label", 0.0, -1.0, loss.site),),
+            fix="map the labels from {0, 1} to {-1, 1}: y = 2 * y - 1",
+            where=loss.site,
+            step=step,
+        )
 
     def _fatal_batch(self, history: History) -> Finding | None:
         minima, maxima = history[DATA_MINIMUM], history[DATA_MAXIMUM]
@@ -160,6 +183,16 @@ def _ranges(tape: Tape) -> Iterator[_Range]:
             yield _Range(loss, target, 0.0, classes - 1.0, _ignored(loss.attributes))
         elif loss.name in BINARY_LOSSES and _reduced_unweighted(loss):
             yield _Range(loss, target, 0.0, 1.0)
+
+
+def _without_signs(loss: Operation) -> bool:
+    """Whether a loss that reads signs was given zeros and ones."""
+    place = _SIGNED.get(loss.name, len(loss.operands))
+    if place >= len(loss.operands) or loss.attributes.get("reduction") not in ("mean", "sum", None):
+        return False
+    seen = loss.operands[place].statistics
+    marks = seen.get("minimum"), seen.get("maximum"), seen.get("integer")
+    return marks == (0.0, 1.0, 1.0)
 
 
 def _ignored(attributes: Mapping[str, object]) -> float:

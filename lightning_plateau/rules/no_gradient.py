@@ -11,12 +11,20 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import computing
 from lightning_plateau.core.rule import Remark, Rule
-from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS, LOSS_PER_OPTIMIZER
+from lightning_plateau.core.signal import (
+    GRADIENT_NORM,
+    GRADIENT_NORMS,
+    LOSS,
+    LOSS_PER_OPTIMIZER,
+    UPDATE_RATIOS,
+)
 from lightning_plateau.core.tape import RECURRENCES, Operation, Tape
 
 _HIDDEN = "weight_hh"
 """What torch calls the weights of a recurrent layer's state."""
 FEWEST_CALLS = 3
+FEWEST_STEPS = 20
+"""Steps of a run that tell that none had a gradient."""
 _STEPS = frozenset({"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside"})
 """Functions that are level but for leaps: what goes through them has a slope of zero."""
 
@@ -65,7 +73,7 @@ class NoGradient(Rule):
     code: ClassVar[str] = "LP304"
     name: ClassVar[str] = "no-gradient"
     remark: ClassVar[Remark] = "while-well"
-    requires: ClassVar = (GRADIENT_NORMS, GRADIENT_NORM, LOSS, LOSS_PER_OPTIMIZER)
+    requires: ClassVar = (GRADIENT_NORMS, GRADIENT_NORM, LOSS, LOSS_PER_OPTIMIZER, UPDATE_RATIOS)
     explains: ClassVar = (
         "LP104",
         "LP306",
@@ -110,10 +118,12 @@ class NoGradient(Rule):
         listed = ", ".join(still[: self.most_named])
         more = f" and {len(still) - self.most_named} more" if len(still) > self.most_named else ""
         share = len(still) / len(trained)
-        cleared = _cleared(history, share)
+        never = share == 1.0 and _never_moved(history)
+        cleared = _cleared(history, share) or (never and history.profile.manual_optimization)
+        sure = self.confidence_where_cleared if cleared else _confidence(cut, share)
         return self.finding(
             history,
-            _confidence(cut, share) if not cleared else self.confidence_where_cleared,
+            1.0 if never and cleared else sure,
             f"{len(still)} of {len(trained)} parameters got no gradient "
             f"in the last {len(recent)} steps: {listed}{more}{_how(cut, cleared=cleared)}",
             evidence=(Evidence("parameters without a gradient", float(len(still)), 0.0, still[0]),),
@@ -290,6 +300,15 @@ def _cleared(history: History, share: float) -> bool:
     return tape.root_requires_grad and bool(path) and all(step.requires_grad for step in path)
 
 
+def _never_moved(history: History) -> bool:
+    """Whether no parameter had a gradient at any step of the run, and none has moved."""
+    gradients, updates = history[GRADIENT_NORMS], history[UPDATE_RATIOS]
+    steps = len(gradients) >= FEWEST_STEPS and len(updates) >= FEWEST_CALLS
+    return steps and all(
+        bool((np.isnan(one.values) | (one.values == 0.0)).all()) for one in (gradients, updates)
+    )
+
+
 def _confidence(cut: Operation | None, share: float) -> float:
     if cut is not None and not cut.requires_grad:
         return 0.7 + 0.25 * share
@@ -300,7 +319,10 @@ def _confidence(cut: Operation | None, share: float) -> float:
 
 def _how(cut: Operation | None, *, cleared: bool) -> str:
     if cleared:
-        return "; the loss reaches them, so their gradients were cleared before the step"
+        return (
+            "; the loss reaches them, so their gradients were cleared before the step, or made "
+            "after it"
+        )
     if cut is None:
         return ""
     if _without_gradients(cut):

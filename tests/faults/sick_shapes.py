@@ -124,6 +124,21 @@ def cleared_before_the_step() -> Training:
     return Training(Module(), _digits(flat=False)[0], None, {"max_epochs": 4})
 
 
+@program("LP304", accepted=("LP412",), family="cnn")
+def stepped_before_backward() -> Training:
+    """zero_grad, step and only then backward: what backward makes is cleared in the next step."""
+
+    class Module(_ByHand):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+            loss, optimizer = F.cross_entropy(self.net(batch[0]), batch[1]), self.optimizers()
+            optimizer.zero_grad()
+            optimizer.step()
+            self.manual_backward(loss)
+            self.log("train_loss", loss)
+
+    return Training(Module(), _digits(flat=False)[0], None, {"max_epochs": 4})
+
+
 @program("LP410", family="cnn")
 def head_replaced_after_the_optimizer() -> Training:
     """The optimizer is made in the constructor, and the last layer replaced after it."""

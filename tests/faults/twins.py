@@ -353,3 +353,48 @@ def logarithm_of_a_sure_sigmoid() -> Training:
 def surer_and_surer_of_logits() -> Training:
     """A classifier of logits that gets as sure as it can be of what it has learned."""
     return _tumours(mended=True)
+
+
+class _Pairs(LightningModule):
+    """Pairs of images of one digit are to point the same way, others away from each other."""
+
+    def __init__(self, *, signs: bool) -> None:
+        super().__init__()
+        self.net, self.signs = _mlp(64, 64, 16), signs
+
+    def forward(self, pair: Tensor) -> Tensor:
+        return F.cosine_similarity(self.net(pair[:, 0]), self.net(pair[:, 1]))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        pair, alike = batch
+        label = 2 * alike - 1 if self.signs else alike
+        return F.cosine_embedding_loss(self.net(pair[:, 0]), self.net(pair[:, 1]), label)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+def _paired(*, mended: bool) -> Training:
+    x, y = data.digits()[0].flatten(1) / 16, data.digits()[1]
+    one, other = torch.randint(1348, (2, 2500), generator=torch.Generator().manual_seed(0))
+    alike = (y[one] == y[other]).float()
+    train, validation = data.loaders(torch.stack([x[one], x[other]], 1), alike)
+    module = _Pairs(signs=mended)
+
+    def tells() -> bool:
+        said, alike = answers(module, validation)
+        return float(said[alike > 0.5].mean() - said[alike < 0.5].mean()) > 0.4
+
+    return Training(module, train, None, {"max_epochs": 10}, tells)
+
+
+@program("LP105", family="siamese")
+def zeros_for_the_cosine() -> Training:
+    """The cosine loss reads -1 for unlike pairs, and is given 0: those count for nothing."""
+    return _paired(mended=False)
+
+
+@program(family="siamese", part="validation")
+def signs_for_the_cosine() -> Training:
+    """Pairs that are alike have 1, others -1; nine of ten are unlike."""
+    return _paired(mended=True)

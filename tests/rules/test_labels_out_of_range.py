@@ -131,3 +131,18 @@ def test_a_part_of_a_batch_tensor_says_nothing_of_the_rest() -> None:
     )
     run = history(batches(9, 9, 300), loss=[2.3] * 50, every=25, tapes=[sliced])
     assert LabelsOutOfRange().check(run) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "tensors"),
+    [("cosine_embedding_loss", 2), ("margin_ranking_loss", 2), ("soft_margin_loss", 1)],
+)
+def test_zeros_and_ones_where_signs_are_read(loss: str, tensors: int) -> None:
+    for lowest, whole, found in ((0.0, 1.0, True), (-1.0, 1.0, False), (0.0, 0.0, False)):
+        seen = {"minimum": lowest, "maximum": 1.0, "integer": whole}
+        scores = (Operand("operation", 0, shape=(8,)),) * tensors
+        sides = (*scores, Operand("batch", 1, "label", (8,), statistics=seen))
+        run = history(tapes=[Tape(0, (Operation(0, "linear"), Operation(1, loss, "", sides)))])
+        told = LabelsOutOfRange().check(run)
+        assert (told is not None) is found
+        assert told is None or (told.certain and "2 * y - 1" in told.fix)

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 
 from lightning_plateau.core.profile import GroupFact, OptimizerFact, ParameterFact, Profile
-from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS_PER_OPTIMIZER
+from lightning_plateau.core.signal import (
+    GRADIENT_NORM,
+    GRADIENT_NORMS,
+    LOSS_PER_OPTIMIZER,
+    UPDATE_RATIOS,
+)
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.no_gradient import NoGradient
 from lightning_plateau.testing import history
@@ -182,3 +187,12 @@ def test_a_state_that_is_never_handed_on(*, handed_on: bool, likely: bool) -> No
     assert finding is not None
     assert ("4 times with a new state" in finding.message) is likely
     assert (finding.certainty == "likely") is likely
+
+
+def test_by_hand_not_one_step_had_a_gradient() -> None:
+    still = {"body": NAN, "head": NAN}
+    for moved, certain in ((0.0, True), (1e-3, False)):
+        updates = {UPDATE_RATIOS: {"body": [moved] * 4, "head": [moved] * 4}}
+        finding = check(still, total=0.0, more=updates, profile=Profile(manual_optimization=True))
+        assert finding is not None
+        assert finding.certain is certain
