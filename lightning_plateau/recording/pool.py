@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lightning_plateau.recording.probes.samples import fingerprints
 
-LARGEST_COPY = 1 << 14
+LARGEST_COPY = 1 << 16
 """Elements of a batch up to which a copy of it waits for others; larger ones are read at once."""
-LARGEST_POOL = 1 << 15
+LARGEST_POOL = 1 << 17
 """Elements that wait together: what is worked out of more no longer fits the processor's cache."""
 
 
