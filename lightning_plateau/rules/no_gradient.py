@@ -118,12 +118,13 @@ class NoGradient(Rule):
         listed = ", ".join(still[: self.most_named])
         more = f" and {len(still) - self.most_named} more" if len(still) > self.most_named else ""
         share = len(still) / len(trained)
-        never = share == 1.0 and _never_moved(history)
-        cleared = _cleared(history, share) or (never and history.profile.manual_optimization)
+        by_hand = history.profile.manual_optimization
+        never = by_hand and share == 1.0 and _never_moved(history)
+        cleared = never or _cleared(history, share)
         sure = self.confidence_where_cleared if cleared else _confidence(cut, share)
         return self.finding(
             history,
-            1.0 if never and cleared else sure,
+            1.0 if never else sure,
             f"{len(still)} of {len(trained)} parameters got no gradient "
             f"in the last {len(recent)} steps: {listed}{more}{_how(cut, cleared=cleared)}",
             evidence=(Evidence("parameters without a gradient", float(len(still)), 0.0, still[0]),),
@@ -301,7 +302,12 @@ def _cleared(history: History, share: float) -> bool:
 
 
 def _never_moved(history: History) -> bool:
-    """Whether no parameter had a gradient at any step of the run, and none has moved."""
+    """Whether no parameter had a gradient at any step of the run, and none has moved.
+
+    Where the loss is cut off from all of them, that is the fault, and this is what comes of it.
+    """
+    if any(tape.root == -1 or not tape.root_requires_grad for tape in history.tapes):
+        return False
     gradients, updates = history[GRADIENT_NORMS], history[UPDATE_RATIOS]
     steps = len(gradients) >= FEWEST_STEPS and len(updates) >= FEWEST_CALLS
     return steps and all(

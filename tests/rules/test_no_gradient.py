@@ -196,3 +196,9 @@ def test_by_hand_not_one_step_had_a_gradient() -> None:
         finding = check(still, total=0.0, more=updates, profile=Profile(manual_optimization=True))
         assert finding is not None
         assert finding.certain is certain
+    cut_off = Tape(0, (Operation(0, "tensor", requires_grad=False),), root=-1)
+    updates = {UPDATE_RATIOS: {"body": [0.0] * 4, "head": [0.0] * 4}}
+    by_hand = Profile(manual_optimization=True)
+    finding = check(still, total=0.0, more=updates, profile=by_hand, tapes=[cut_off])
+    assert finding is not None
+    assert not finding.certain
