@@ -16,7 +16,6 @@ from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.lines import line_of
 from lightning_plateau.core.rule import Rule
-from lightning_plateau.core.stalled import stalled_short
 from lightning_plateau.ranking import rank
 from lightning_plateau.rules import catalogue
 
@@ -133,7 +132,7 @@ def _while_well(rule: Rule | None, finding: Finding, history: History) -> Findin
     """Return what is told of a finding while no symptom shows; None for nothing."""
     if rule is None or rule.symptom or not rule.needs_failure or finding.certain:
         return finding
-    if rule.remark == "while-falling" and stalled_short(history):
+    if rule.stands(finding, history):
         return finding
     return None if rule.remark == "never" else replace(finding, severity=Severity.INFO)
 

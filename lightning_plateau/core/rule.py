@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.signal import Signal
+from lightning_plateau.core.stalled import stalled_short
 
 Remark = Literal["never", "while-well", "while-falling"]
 Method = Literal["", "configure_optimizers", "training_step"]
@@ -56,6 +57,13 @@ class Rule(ABC):
     @abstractmethod
     def check(self, history: History) -> Finding | None:
         """Return the fault, if ``history`` shows it."""
+
+    def stands(self, finding: Finding, history: History) -> bool:
+        """Return whether what ``check`` has found is a fault, though no symptom shows.
+
+        It is asked where ``needs_failure``.
+        """
+        return self.remark == "while-falling" and stalled_short(history)
 
     def finding(
         self,

@@ -29,6 +29,7 @@ from lightning_plateau.core.signal import (
     PARAMETER_NORMS,
     UPDATE_RATIOS,
 )
+from lightning_plateau.core.spoilt import HUGE_UPDATE, spoilt, units_died
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.core.updates import Updates, adaptive, weight_updates
 
@@ -48,7 +49,9 @@ class LearningRateTooHigh(Rule):
         to be finite all at once, which too long steps do not do. Where the step-size experiment was
         made, it decides: a loss that falls at the beginning of an update and rises over the whole
         of it speaks for the fault, a loss that falls all along against it, unless most units of a
-        rectifier died meanwhile.
+        rectifier died meanwhile. Where they died under an update of half the weights, and the loss
+        has come to rest above a fifth of that of guessing, the network is spoilt: no other symptom
+        is asked for.
 
     Why it matters:
         A step is right only as far as the gradient holds. Longer ones overshoot: the loss rises,
@@ -66,8 +69,8 @@ class LearningRateTooHigh(Rule):
 
     Known limitations:
         Layers that start at zero have no relative update. It is one of several suspects wherever
-        the loss does not go down, and speaks only then: healthy runs of Adam begin with updates of
-        a tenth.
+        the loss does not go down, and speaks only then, or of a network that is spoilt: healthy
+        runs of Adam begin with updates of a tenth.
 
     References:
         Bottou et al., 2018, Optimization Methods for Large-Scale Machine Learning. Wardat et al.,
@@ -122,7 +125,7 @@ class LearningRateTooHigh(Rule):
     why: ClassVar[str] = "a step longer than the gradient holds for overshoots the minimum"
 
     large_update: float = 0.1
-    huge_update: float = 0.5
+    huge_update: float = HUGE_UPDATE
     swinging_update: float = 0.01
     growth: float = 10.0
     ordinary_update: float = 0.01
@@ -154,6 +157,10 @@ class LearningRateTooHigh(Rule):
             fix=self._fix(history, size),
             step=step,
         )
+
+    def stands(self, finding: Finding, history: History) -> bool:
+        """Whether the fault shows by itself: the first steps have spoilt the network for good."""
+        return spoilt(history)
 
     def _seen(self, moved: Updates, along: AlongUpdate | None) -> str:
         step, size = moved.first_beyond(self.large_update)

@@ -16,6 +16,7 @@ from lightning_plateau.core.chance import untrained_loss
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import Value
 from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.spoilt import spoilt
 from lightning_plateau.training.clipping import usual_norm
 from lightning_plateau.training.guard import Guard
 from lightning_plateau.training.optimizers import OptimizerAdapter, adapt
@@ -176,7 +177,7 @@ class Run:
 
         The latest losses are not finite, or not materially below that of the first step or of
         guessing: nothing was learned yet, or it is lost. Such a run loses nothing when it goes
-        back.
+        back, and one whose network is ``spoilt`` next to nothing.
         """
         losses = self.history[LOSS].values
         latest, untrained = losses[-LATEST:], untrained_loss(self.history)
@@ -184,7 +185,8 @@ class Run:
             return False
         if 2 * np.isfinite(latest).sum() < len(latest):
             return True
-        return float(np.nanmedian(latest)) > untrained - LEARNED * abs(untrained)
+        learned = float(np.nanmedian(latest)) <= untrained - LEARNED * abs(untrained)
+        return not learned or spoilt(self.history)
 
     @property
     def untaped(self) -> str:

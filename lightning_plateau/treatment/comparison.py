@@ -100,6 +100,11 @@ class Comparison:
         return self._rise - max(0.0, self.drift) > self._least
 
     @property
+    def _doubled(self) -> bool:
+        """Whether the loss is twice as high as before, be it by chance: nobody would go on."""
+        return self._rise - max(0.0, self.drift) > abs(self.before.loss) > 0.0
+
+    @property
     def better(self) -> bool:
         """Whether the loss fell by more than chance and than it would have, or is finite again."""
         if not (self.before.is_finite and self.after.is_finite):
@@ -133,7 +138,7 @@ class Comparison:
         if not self.after.is_finite:
             share = 100 * (1 - self.after.finite)
             return Verdict.REVERTED, f"the loss is not finite in {share:.0f} % of the steps"
-        if self.worse:
+        if self.worse or self._doubled:
             return Verdict.REVERTED, f"{change}: it rose"
         if not still_found:
             return Verdict.KEPT, f"{code} is gone; {change}"

@@ -35,6 +35,8 @@ class Terms:
         first: The loss at the first step of a run that began again; infinite where it was not
             finite.
         overshot: Whether the loss of a run that began again was above that of guessing.
+        ruined: Whether the network was spoilt, so that the run began again though it had learned
+            something; it must come to more than that.
     """
 
     before: Level
@@ -44,6 +46,7 @@ class Terms:
     must_improve: bool = False
     first: float = 0.0
     overshot: bool = False
+    ruined: bool = False
 
 
 def width(probation_steps: int) -> int:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from lightning_plateau.core.chance import untrained_loss
 from lightning_plateau.core.finding import Finding
 from lightning_plateau.core.history import History
 from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.remedy import Change, Intervention, Outcome, Remedy, Safety, Verdict
 from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.spoilt import spoilt
 from lightning_plateau.remedies import by_name
 from lightning_plateau.training.run import Run
 from lightning_plateau.training.snapshot import Snapshot
@@ -36,6 +38,8 @@ LEAST_STEPS = 20
 """Steps after which a run that began again and learns nothing at all is given up, at the least."""
 PATIENT = 3
 """Probations that a run which began again is given while its loss falls."""
+FAR_ABOVE = 2.0
+"""How many times the loss of guessing is that of a run which has lost what it had learned."""
 OFF_SCALE = 3.0
 """How many times as high as that of guessing a first loss is that shows weights off scale."""
 
@@ -81,7 +85,8 @@ class Trial:
 
         A run that is worth nothing goes back to the last state that was well, or else to its first
         weights, where they are kept: what it has become would hide that the remedy is right. One
-        that is sound and only too slow goes on from where it is.
+        whose network is spoilt goes back to its first weights, and must come to more from there
+        than it had. One that is sound and only too slow goes on from where it is.
 
         Args:
             run: The run, whose ``history`` is up to date.
@@ -96,7 +101,9 @@ class Trial:
         copied = needs_snapshot and all(a.obstacle("roll-back") is None for a in run.adapters)
         snapshot = Snapshot.take(run) if copied else None
         before = Level.of(rows_before(run.history, remedy, run.step, probation_steps))
-        target = run.snapshots.latest(before=run.step)
+        # What was kept of a network that the first steps have spoilt is no better.
+        ruined = spoilt(run.history)
+        target = run.snapshots.initial if ruined else run.snapshots.latest(before=run.step)
         fresh, back, lost, pace = (
             False,
             {},
@@ -107,7 +114,8 @@ class Trial:
             # First: what the remedy does to the weights must last.
             target.restore(run, schedule=False)
             fresh = target is run.snapshots.initial
-            before = level_of_state(run, target, probation_steps, fresh=fresh)
+            begun = level_of_state(run, target, probation_steps, fresh=fresh)
+            before = min(begun, lost, key=lambda level: level.loss) if ruined else begun
             back, pace = {"state_of_step": target.step}, 0.0
         change = remedy.apply(run)
         left = {"state_of_step": run.step} if back else {}
@@ -115,7 +123,7 @@ class Trial:
         made = Intervention(number, run.step, remedy.name, finding.code, was, now)
         first = first_loss(run.history) if fresh else 0.0
         overshot = fresh and Comparison(before, lost).worse
-        terms = Terms(before, probation_steps, pace, fresh, must_improve, first, overshot)
+        terms = Terms(before, probation_steps, pace, fresh, must_improve, first, overshot, ruined)
         trial = cls(remedy, made, change, terms, snapshot)
         if fresh and remedy.renews:
             trial._beginning = Snapshot.take(run)
@@ -137,7 +145,9 @@ class Trial:
             return None
         comparison = self._compare(history)
         still_found = any(f.code == self.intervention.code for f in findings)
-        if self.terms.fresh:
+        if self._is_destroyed(history):
+            verdict, reason = Verdict.REVERTED, "the loss leapt to more than twice that of guessing"
+        elif self.terms.fresh:
             verdict, reason = self._fresh_verdict(comparison)
         elif self.terms.must_improve:
             verdict, reason = comparison.verdict_on_pace
@@ -180,6 +190,8 @@ class Trial:
             return False
         if self._is_broken(losses.values) or self._is_clear(losses.values):
             return True
+        if self._is_destroyed(history):
+            return True
         # Recorded steps count, not steps made: what is recorded may arrive a little later.
         made = int(losses.steps[-1]) + 1 - self.step
         if made < self.terms.probation_steps or self._is_promising(losses.values):
@@ -192,6 +204,21 @@ class Trial:
         # What is safe may wait for the run to recover; the next remedy should not.
         may_end = self.remedy.safety is not Safety.SAFE
         return may_end and len(latest) == BROKEN_ROWS and not np.isfinite(latest).any()
+
+    def _is_destroyed(self, history: History) -> bool:
+        """Whether a run that had learned something is far worse than one that has learned nothing.
+
+        Whatever the remedy is judged by: no better validation comes of that.
+        """
+        if self.remedy.safety is Safety.SAFE or self.remedy.renews or self.terms.fresh:
+            return False
+        losses, untrained = history[LOSS], untrained_loss(history)
+        latest = losses.since(self.step).values[-BROKEN_ROWS:]
+        before = losses.until(max(1, self.step)).tail(width(self.terms.probation_steps)).values
+        if untrained is None or untrained <= 0.0 or len(latest) < BROKEN_ROWS or not len(before):
+            return False
+        learned = float(np.median(before)) < untrained
+        return learned and float(np.median(latest)) > FAR_ABOVE * untrained
 
     def _is_clear(self, losses: Any) -> bool:
         """Whether a run that began again shows after half of its way what the remedy is worth.
@@ -216,7 +243,8 @@ class Trial:
             return False
         now = Comparison(self.terms.before, Level.of(losses[-width(self.terms.probation_steps) :]))
         gone = progress(losses)
-        return not (now.better or now.worse) and gone.slope < 0.0 and gone.least > 0.0
+        told = now.better or (now.worse and not self.terms.ruined)
+        return not told and gone.slope < 0.0 and gone.least > 0.0
 
     def _compare(self, history: History) -> Comparison:
         since = history[self.remedy.watched].since(self.step)
@@ -281,7 +309,7 @@ class Trial:
     def _is_damaged(self, run: Run, history: History) -> bool:
         """Whether the weights of before the remedy are to be put back."""
         # A run that began again has made fewer steps than the one that was given up for it.
-        if self.remedy.renews or self.terms.fresh:
+        if self.remedy.renews or self.terms.fresh or self._is_destroyed(history):
             return True
         if not self._compare(history).worse:
             return False

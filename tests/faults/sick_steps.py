@@ -45,6 +45,17 @@ def adam_at_one_tenth() -> Training:
     return Training(Learner(_cnn(), optimizer=adam(0.1)), *_images(), {"max_epochs": 8})
 
 
+@program("LP406", accepted=("LP501",), family="mlp")
+def adam_at_a_fifth() -> Training:
+    """Adam at 0.2: most units die, and the rest learns to tell some of the digits apart."""
+    x, y = data.digits()
+    train, validation = data.loaders(data.standardized(x.flatten(1)), y, batch_size=32)
+    net = nn.Sequential(
+        nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 10)
+    )
+    return Training(Learner(net, optimizer=adam(0.2)), train, validation, {"max_epochs": 10})
+
+
 @program("LP406", accepted=("LP301",), family="mlp", data="wine", shows=("LP203", "LP808"))
 def sgd_at_three() -> Training:
     """SGD at 3 with momentum on wine."""

@@ -67,6 +67,29 @@ def test_leap_above_guessing_at_the_first_step() -> None:
     assert RULE.check(history(loss=wild / 4, tapes=[tape])) is None
 
 
+@pytest.mark.parametrize(
+    ("last", "rows", "validation", "found"),
+    [
+        (6.0, 150, (), True),
+        (6.0, 150, (12.0, 9.0, 7.0, 6.9), True),
+        (6.0, 80, (), False),
+        (2.0, 150, (), False),
+    ],
+    ids=["far above", "validation too", "soon after", "down already"],
+)
+def test_a_leap_above_guessing_has_its_time_to_come_down(
+    last: float, rows: int, validation: tuple[float, ...], found: bool
+) -> None:
+    fc = Operation(0, "linear", "fc", (Operand("parameter", name="fc.weight"),), (8, 10))
+    sides = (Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,)))
+    tape = Tape(0, (fc, Operation(1, "cross_entropy", "", sides)), root=1)
+    losses = np.linspace(20, last, rows) + np.random.default_rng(0).normal(0, 0.3, rows)
+    losses[0] = 2.3
+    more = {VALIDATION_LOSS: np.interp(np.arange(rows), [0, 50, 100, 149], validation or [0] * 4)}
+    run = history(more if validation else {}, loss=losses, tapes=[tape])
+    assert (RULE.check(run) is not None) is found
+
+
 @pytest.mark.parametrize("offset", [-0.2, 0.0, 0.05])
 def test_estimates_about_zero_have_no_scale_but_their_noise(offset: float) -> None:
     t, random = np.arange(600) / 600, np.random.default_rng(0)

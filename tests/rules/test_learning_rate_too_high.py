@@ -19,7 +19,9 @@ from lightning_plateau.core.signal import (
     PARAMETER_NORMS,
     UPDATE_RATIOS,
 )
+from lightning_plateau.core.spoilt import spoilt
 from lightning_plateau.core.tape import Operand, Operation, Tape
+from lightning_plateau.diagnosis import diagnose
 from lightning_plateau.rules.learning_rate_too_high import LearningRateTooHigh
 from lightning_plateau.testing import history
 
@@ -177,3 +179,28 @@ def test_a_loss_that_had_come_down_breaks_for_another_reason() -> None:
         assert found is not None
         assert (found.certainty == "possible") is possible
         assert ("come down" in found.message) is possible
+
+
+HEAD = Operation(0, "linear", "fc", (Operand("parameter", name="fc.weight"),), (8, 10))
+SIDES = (Operand("operation", 0, shape=(8, 10)), Operand("batch", 1, "1", (8,)))
+CLASSES = Tape(0, (HEAD, Operation(1, "cross_entropy", "", SIDES)), root=1)
+RESTS = [2.3, *[1.6, 1.7, 1.5] * 60]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "dead", "loss", "told"),
+    [
+        ([2.0, 0.5, 0.03], (0.1, 0.9, 0.9), RESTS, True),
+        ([0.2, 0.1, 0.03], (0.1, 0.9, 0.9), RESTS, False),
+        ([2.0, 0.5, 0.03], (0.1, 0.2, 0.2), RESTS, False),
+        ([2.0, 0.5, 0.03], (0.1, 0.9, 0.9), [2.3, *[0.1, 0.12, 0.08] * 60], False),
+        ([2.0, 0.5, 0.03], (0.1, 0.9, 0.9), np.linspace(2.3, 0.8, 180), False),
+    ],
+    ids=["spoilt", "shorter updates", "units live", "little is left", "still falling"],
+)
+def test_a_spoilt_network_needs_no_other_symptom(
+    ratios: list[float], dead: tuple[float, ...], loss: Any, told: bool
+) -> None:
+    seen = replace(_with_dead(run(ratios, kind="Adam", loss=loss), *dead), tapes=(CLASSES,))
+    assert spoilt(seen) is told
+    assert bool(diagnose(seen, [RULE])) is told

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -384,3 +385,43 @@ def test_a_loss_that_rises_less_than_it_would_have_is_said_to() -> None:
     assert reason.endswith(
         "the validation loss went from 1.1 to 1.5, less than it would have risen"
     )
+
+
+def test_a_loss_that_has_doubled_is_not_kept_were_it_by_chance() -> None:
+    noise = Comparison(Level(7.4, 2.0, 1.0), Level(21.5, 20.0, 1.0))
+    assert not noise.worse
+    verdict, reason = noise.verdict(WeightDecay(), "LP801", still_found=False)
+    assert verdict is Verdict.REVERTED
+    assert reason.endswith("it rose")
+
+
+def test_a_leap_far_above_guessing_ends_a_trial_whatever_it_is_judged_by() -> None:
+    before = noisy(0.3, START)
+    before[0] = 2.3
+    run = run_at(before)
+    weight = run.module.net[0].weight.data
+    learned = weight.clone()
+    trial = Trial.start(run, WeightDecay(), replace(SICK, code="LP801"), 1, PROBATION)
+    weight.add_(1.0)
+    assert trial.judge(joined(before, noisy(0.4, 20)), []) is None
+    recorded = joined(before, [*noisy(0.4, 5), *noisy(50.0, 10)])
+    outcome = trial.judge(recorded, [])
+    assert outcome is not None
+    assert outcome.verdict is Verdict.REVERTED
+    assert "twice that of guessing" in outcome.reason
+    trial.settle(run, outcome, recorded)
+    assert torch.equal(weight, learned)
+
+
+def test_what_takes_the_place_of_a_spoilt_network_must_come_to_more_and_has_time() -> None:
+    before = noisy(1.6, START, 0, 0.01)
+    trial = begun_again(noisy(2.3, START, 0, 0.001))
+    trial.terms = replace(trial.terms, ruined=True, before=Level(1.6, 0.0, 1.0))
+    falling = np.linspace(2.3, 1.1, 3 * PROBATION) + noisy(0.0, 3 * PROBATION, 1, 0.01)
+    assert trial.judge(joined(before, falling[: PROBATION + 10]), [SICK]) is None
+    better = trial.judge(joined(before, falling), [])
+    assert better is not None
+    assert better.verdict is Verdict.KEPT
+    worse = trial.judge(joined(before, falling / 2 + 1.15), [])
+    assert worse is not None
+    assert worse.verdict is Verdict.REVERTED
