@@ -177,16 +177,27 @@ class Run:
 
         The latest losses are not finite, or not materially below that of the first step or of
         guessing: nothing was learned yet, or it is lost. Such a run loses nothing when it goes
-        back, and one whose network is ``spoilt`` next to nothing.
+        back, and one that is ``ruined`` next to nothing.
         """
+        return self._has_learned is False or self.ruined
+
+    @property
+    def ruined(self) -> bool:
+        """Whether the run has learned something with what is left of a network that is spoilt."""
+        since = self.optimizer_since
+        seen = self.history.since(since) if since else self.history
+        return self._has_learned is True and spoilt(seen)
+
+    @property
+    def _has_learned(self) -> bool | None:
+        """Whether the latest losses lie materially below that of guessing; None where unknown."""
         losses = self.history[LOSS].values
         latest, untrained = losses[-LATEST:], untrained_loss(self.history)
         if len(losses) < LATEST or untrained is None:
-            return False
+            return None
         if 2 * np.isfinite(latest).sum() < len(latest):
-            return True
-        learned = float(np.nanmedian(latest)) <= untrained - LEARNED * abs(untrained)
-        return not learned or spoilt(self.history)
+            return False
+        return float(np.nanmedian(latest)) <= untrained - LEARNED * abs(untrained)
 
     @property
     def untaped(self) -> str:

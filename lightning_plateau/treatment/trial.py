@@ -15,7 +15,6 @@ from lightning_plateau.core.plain import from_plain, to_plain
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.remedy import Change, Intervention, Outcome, Remedy, Safety, Verdict
 from lightning_plateau.core.signal import LOSS
-from lightning_plateau.core.spoilt import spoilt
 from lightning_plateau.remedies import by_name
 from lightning_plateau.training.run import Run
 from lightning_plateau.training.snapshot import Snapshot
@@ -102,7 +101,7 @@ class Trial:
         snapshot = Snapshot.take(run) if copied else None
         before = Level.of(rows_before(run.history, remedy, run.step, probation_steps))
         # What was kept of a network that the first steps have spoilt is no better.
-        ruined = spoilt(run.history)
+        ruined = run.ruined
         target = run.snapshots.initial if ruined else run.snapshots.latest(before=run.step)
         fresh, back, lost, pace = (
             False,
