@@ -29,7 +29,7 @@ from lightning_plateau.core.signal import (
     PARAMETER_NORMS,
     UPDATE_RATIOS,
 )
-from lightning_plateau.core.spoilt import HUGE_UPDATE, spoilt, units_died
+from lightning_plateau.core.spoilt import HUGE_UPDATE, spoilt
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.core.updates import Updates, adaptive, weight_updates
 
