@@ -146,7 +146,7 @@ class DivergingLoss(Rule):
         last = history[LOSS].finite.tail(max(1, up.rows // 4)).values
         above = min(up.now, float(np.median(last))) - max(chance, up.start)
         error = min(up.error, 1.77 * up.deviation / len(last) ** 0.5)
-        return above > max((self.least_ratio - 1) * chance, self.least_errors * error)
+        return bool(above > max((self.least_ratio - 1) * chance, self.least_errors * error))
 
     def _rose_at_once(self, up: Rise) -> bool:
         size = max(abs(up.start), abs(up.best))
