@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.guess_ceiling import guess_ceiling
-from lightning_plateau.core.history import History
+from lightning_plateau.core.history import History, Series
 from lightning_plateau.core.learning_rates import since_warm_up, warming_up
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import MEDIAN_ERROR, Progress, progress
 from lightning_plateau.core.rule import Rule
 from lightning_plateau.core.signal import LEARNING_RATES, LOSS, TARGETS
+from lightning_plateau.core.trend import finite_values, value_noise
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,19 @@ class WorseThanGuessing(Rule):
         young = history.step < max(self.minimum_steps, patience(history))
         if young or (warming_up(history) and not history.finished):
             return None
-        gone = progress(history[LOSS].since(since_warm_up(history)))
-        if gone.rows < self.minimum_steps or not self._surely_above(gone, ceiling):
+        losses = history[LOSS].since(since_warm_up(history))
+        gone = progress(losses)
+        if gone.rows < self.minimum_steps or not self._surely_above(losses, gone, ceiling):
             return None
         if self._on_its_way(history, gone, ceiling):
             return None
         return self._report(history, gone, ceiling)
 
-    def _surely_above(self, gone: Progress, ceiling: float) -> bool:
-        error = MEDIAN_ERROR * gone.noise / math.sqrt(max(1, gone.rows // 4))
+    def _surely_above(self, losses: Series, gone: Progress, ceiling: float) -> bool:
+        # What the loss did by chance on its way down from far above is not what it does now.
+        last = finite_values(losses)[-max(1, gone.rows // 4) :]
+        noise = min(gone.noise, value_noise(last)) if len(last) > 2 else gone.noise
+        error = MEDIAN_ERROR * noise / math.sqrt(len(last))
         return gone.now - self.certain_errors * error > (1 + self.least_excess) * ceiling
 
     def _on_its_way(self, history: History, gone: Progress, ceiling: float) -> bool:

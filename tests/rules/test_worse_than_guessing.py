@@ -100,6 +100,12 @@ def test_a_loss_at_guessing_and_below_is_not_told(
     assert RULE.check(run(noisy(0.3 * ceiling), loss, y)) is None
 
 
+def test_the_noise_of_long_ago_hides_nothing() -> None:
+    level = VARIANCE * np.maximum(3.0, 3000.0 * np.exp(-np.arange(200) / 20.0))
+    losses = level * np.random.default_rng(0).lognormal(0.0, 0.3, 200)
+    assert RULE.check(run(losses, numbers, TARGETS, finished=True)) is not None
+
+
 def test_a_loss_that_falls_from_very_high_and_ends_there_is_told() -> None:
     losses = np.geomspace(4000.0, 40.0, 300)
     assert RULE.check(run(losses, finished=True)) is not None
