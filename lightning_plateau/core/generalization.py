@@ -11,6 +11,7 @@ from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History
 from lightning_plateau.core.signal import LOSS, VALIDATION_LOSS
 from lightning_plateau.core.trend import MAGNITUDE
+from lightning_plateau.core.updates import weight_updates
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def improves(validation: Floats) -> bool:
 
 CLEARLY = 0.05
 """Share of the best validation loss so far that a clearly lower one lies below it."""
+LEAST_UPDATE = 1e-3
+"""Share of the weights that an ordinary update moves them by, at the least."""
 STEADY = 3
 """Validations, each lower than the one before, that chance hardly makes of a loss at rest."""
 
@@ -87,9 +90,11 @@ STEADY = 3
 def validation_falls(history: History) -> bool:
     """Whether the latest validation is clearly lower than any before, and than guessing.
 
-    Or it is lower than guessing, and each was lower than the one before, were it by little, and the
-    latest does not lag behind. All validations see the same samples, so that the noise of single
-    batches has no part in it.
+    Or it is lower than guessing, each was lower than the one before, the latest does not lag
+    behind, and at that pace they will be clearly lower than guessing by the planned end, or in as
+    many validations again, by updates of a thousandth of the weights or more: one that crawls gets
+    nowhere. All validations see the same samples, so that the noise of single batches has no part
+    in it.
 
     Example:
         >>> from lightning_plateau.core.tape import Operand, Operation, Tape
@@ -100,7 +105,7 @@ def validation_falls(history: History) -> bool:
         >>> run = history({VALIDATION_LOSS: [0.8, 0.65]}, loss=[0.7] * 100, every=50, tapes=[tape])
         >>> validation_falls(run)
         True
-        >>> steady = {VALIDATION_LOSS: [0.68, 0.675, 0.672]}
+        >>> steady = {VALIDATION_LOSS: [0.68, 0.67, 0.663]}
         >>> validation_falls(history(steady, loss=[0.7] * 150, every=50, tapes=[tape]))
         True
     """
@@ -109,13 +114,21 @@ def validation_falls(history: History) -> bool:
     if len(values) < 2 or guess is None:
         return False
     best, now = float(values[:-1].min()), float(values[-1])
-    return now < min(guess.loss, best if _steady(values) else best - CLEARLY * abs(best))
+    if now < min(guess.loss, best - CLEARLY * abs(best)):
+        return True
+    planned = history.profile.planned_steps
+    more = 1.0 if planned is None else max(0.0, planned / max(1, history.step) - 1.0)
+    arrives = now - _pace(values) * more * len(values) < guess.loss - CLEARLY * abs(guess.loss)
+    moved = weight_updates(history)
+    crawls = moved is not None and moved.typical < LEAST_UPDATE
+    return now < guess.loss and arrives and not crawls
 
 
-def _steady(values: Floats) -> bool:
-    """Whether values fell each time, and the last time by half of the usual step at least."""
+def _pace(values: Floats) -> float:
+    """Return by how much values fall each time; 0 where they do not, or the last time by less."""
     falls = -np.diff(values)
-    return len(values) >= STEADY and bool((falls > 0).all() and falls[-1] > 0.5 * falls.mean())
+    steady = len(values) >= STEADY and (falls > 0).all() and falls[-1] > 0.5 * falls.mean()
+    return float(falls.mean()) if steady else 0.0
 
 
 HELD = 0.1

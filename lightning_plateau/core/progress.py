@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_plateau.core.derived import derived
-from lightning_plateau.core.history import Floats, Series
+from lightning_plateau.core.history import Floats, History, Series
+from lightning_plateau.core.signal import LOSS
 from lightning_plateau.core.statistics import block_medians, mann_kendall, theil_sen
 from lightning_plateau.core.trend import BLOCKS, SIGNIFICANT, finite_values, noise_of, value_noise
 
+HIDDEN = 0.1
+"""Share of a loss that is much to have come down by unseen."""
 CERTAIN_ERRORS = 2.5
 """Standard errors that a fall must exceed: several beginnings are tried, so more than two."""
 MEDIAN_ERROR = 1.2533
@@ -71,6 +74,21 @@ def progress(series: Series | Floats) -> Progress:
         return _progress_of(series)
     values = finite_values(series)
     return _progress(values, value_noise(values))
+
+
+def hidden_by_noise(history: History) -> bool:
+    """Whether a loss that seems to stand still may have come down by a tenth, and noise hides it.
+
+    A batch that is mostly noise takes long to show what was learned.
+
+    Example:
+        >>> from lightning_plateau.testing import history
+        >>> noise = np.random.default_rng(0).normal(1.0, 0.15, 2000)
+        >>> hidden_by_noise(history(loss=noise[:40])), hidden_by_noise(history(loss=noise))
+        (True, False)
+    """
+    gone = progress(history[LOSS])
+    return gone.most > HIDDEN and abs(gone.fall) < gone.most
 
 
 @derived

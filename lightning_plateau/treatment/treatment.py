@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from lightning_plateau.core.finding import Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.journal import Journal, Note, Record
+from lightning_plateau.core.progress import hidden_by_noise
 from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Verdict
 from lightning_plateau.core.rise import rising
 from lightning_plateau.remedies.quarantine_batch import QuarantineBatch
@@ -24,6 +25,7 @@ from lightning_plateau.treatment.leap import LEAP, last_leap, worth_going_back
 from lightning_plateau.treatment.options import Options
 from lightning_plateau.treatment.order import (
     SWITCH,
+    TOO_LITTLE,
     back_first,
     first_weights_first,
     other_steps_first,
@@ -308,6 +310,8 @@ class Treatment:
         if finding.severity is Severity.INFO or finding.confidence < EVEN:
             return False
         if finding.code == LEAP and not worth_going_back(self._run, finding):
+            return False
+        if finding.code in TOO_LITTLE and hidden_by_noise(self._run.history):
             return False
         endless = self._planned_steps is None
         return finding.code not in LAST_RESORT or not endless or self.step >= PATIENCE

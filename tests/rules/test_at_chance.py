@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact, Profile
-from lightning_plateau.core.signal import VALIDATION_LOSS
+from lightning_plateau.core.signal import UPDATE_RATIOS, VALIDATION_LOSS
 from lightning_plateau.rules.at_chance import AtChance
 from lightning_plateau.testing import history
 from tests.rules.taped import Loss, labels, points, taped
@@ -143,9 +143,10 @@ def test_a_validation_that_comes_down_clearly_is_given_time() -> None:
 def test_validations_that_come_down_one_after_another_are_given_time() -> None:
     tapes = run([math.log(3)] * 4).tapes
     for validation, silent in (
-        ([1.09, 1.085, 1.08], True),
-        ([1.09, 1.08, 1.085], False),
-        ([1.09, 1.08, 1.079], False),
+        ([1.09, 1.075, 1.06], True),
+        ([1.09, 1.06, 1.075], False),
+        ([1.09, 1.06, 1.059], False),
+        ([1.09, 1.089, 1.088], False),
     ):
         at_chance = history(
             {VALIDATION_LOSS: validation},
@@ -156,3 +157,17 @@ def test_validations_that_come_down_one_after_another_are_given_time() -> None:
         )
         assert (RULE.check(at_chance) is None) is silent
         assert RULE.check(replace(at_chance, finished=True)) is not None
+
+
+def test_validations_that_crawl_by_tiny_updates_are_not_waited_for() -> None:
+    tapes, validation = run([math.log(3)] * 4).tapes, [1.09, 1.075, 1.06]
+    for ratio, silent in ((1e-2, True), (1e-4, False)):
+        signals = {VALIDATION_LOSS: validation, UPDATE_RATIOS: {"fc.weight": [ratio] * 3}}
+        at_chance = history(
+            signals,
+            loss=[math.log(3)] * 300,
+            every=100,
+            tapes=tapes,
+            epoch_ends=[100, 200, 300],
+        )
+        assert (RULE.check(at_chance) is None) is silent

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from torch import Tensor
 from torch.optim import SGD
 
 from lightning_plateau import PlateauCallback
@@ -53,4 +55,34 @@ def test_a_remark_or_a_guess_is_not_treated(rule, treated, tmp_path) -> None:
     )
     fit(Regressor(partial(SGD, lr=0.01)), batches(40), callback)
     assert [finding.code for finding in callback.findings] == ["LP304"]
+    assert bool(callback.journal.interventions) is treated
+
+
+@dataclass(frozen=True)
+class AlwaysFlat(Always):
+    """A rule that always takes the loss for flat."""
+
+    code: ClassVar[str] = "LP401"
+    name: ClassVar[str] = "flat-loss"
+
+
+class Raised(Regressor):
+    """A regressor whose loss is so much higher."""
+
+    by = 0.0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + self.by
+
+
+@pytest.mark.parametrize(("by", "treated"), [(0.0, False), (100.0, True)])
+def test_a_loss_is_not_taken_for_flat_while_noise_may_hide_its_fall(
+    by: float, treated: bool, tmp_path: Path
+) -> None:
+    callback = PlateauCallback(
+        policy="auto", rules=[AlwaysFlat()], every_n_steps=10, dirpath=str(tmp_path), quiet=True
+    )
+    module = Raised(partial(SGD, lr=1e-9))
+    module.by = by
+    fit(module, batches(40), callback)
     assert bool(callback.journal.interventions) is treated
