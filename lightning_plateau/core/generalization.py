@@ -118,10 +118,11 @@ def validation_falls(history: History) -> bool:
         return True
     planned = history.profile.planned_steps
     more = 1.0 if planned is None else max(0.0, planned / max(1, history.step) - 1.0)
-    arrives = now - _pace(values) * more * len(values) < guess.loss - CLEARLY * abs(guess.loss)
+    pace = _pace(values)
+    arrives = now - pace * more * len(values) < guess.loss - CLEARLY * abs(guess.loss)
     moved = weight_updates(history)
     crawls = moved is not None and moved.typical < LEAST_UPDATE
-    return now < guess.loss and arrives and not crawls
+    return pace > 0.0 and now < guess.loss and arrives and not crawls
 
 
 def _pace(values: Floats) -> float:
