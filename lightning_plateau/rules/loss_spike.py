@@ -91,15 +91,15 @@ class LossSpike(Rule):
             return None
         if validation_holds(history) or has_bonus(history):
             return None
-        found = self.finding(
+        return self.finding(
             history,
             0.7,
             f"the loss leapt to {leap.peak:.4g} from {leap.before:.4g} at step {leap.step}, and "
             f"has not come down in {leap.rows} steps",
             evidence=(Evidence("height of the leap", leap.peak, 2 * leap.before),),
             step=leap.step,
+            remedies=("roll-back",),
         )
-        return replace(found, remedies=("roll-back",))
 
     def _report(self, history: History, spikes: list[Spike], harmful: bool) -> Finding:
         first = spikes[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isnan
 from typing import ClassVar
 
@@ -106,7 +106,7 @@ class OddOptimizerSettings(Rule):
         if not found:
             return None
         optimizer, oddity = max(found, key=lambda entry: entry[1].confidence)
-        odd = self.finding(
+        return self.finding(
             history,
             oddity.confidence,
             f"{optimizer.kind} {oddity.said}: {oddity.harm}",
@@ -114,8 +114,8 @@ class OddOptimizerSettings(Rule):
             fix=oddity.fix,
             where=optimizer.kind,
             step=0,
+            remedies=() if oddity.setting == "maximize" else None,
         )
-        return replace(odd, remedies=()) if oddity.setting == "maximize" else odd
 
 
 def _number(settings: Mapping[str, Value], name: str) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_plateau.core.finding import Evidence, Finding
@@ -101,7 +101,7 @@ class SchedulerIntervalMismatch(Rule):
         known = _counts_epochs(scheduler, history.profile)
         if known is False:
             return None
-        found = self.finding(
+        return self.finding(
             history,
             0.95 if known else 0.7,
             f"{scheduler.kind} is stepped on every batch: since step {since} of {planned} the "
@@ -114,8 +114,8 @@ class SchedulerIntervalMismatch(Rule):
             "self.trainer.estimated_stepping_batches",
             where=scheduler.kind,
             step=since,
+            remedies=("warm-restart",),
         )
-        return replace(found, remedies=("warm-restart",))
 
     def _too_slow(self, history: History, scheduler: SchedulerFact) -> Finding | None:
         epochs, rates = history.profile.planned_epochs, history[LEARNING_RATES]
