@@ -16,6 +16,7 @@ from lightning_plateau.core.journal import Journal, Note, Record
 from lightning_plateau.core.progress import hidden_by_noise
 from lightning_plateau.core.remedy import Intervention, Outcome, Remedy, Verdict
 from lightning_plateau.core.rise import rising
+from lightning_plateau.core.updates import adaptive
 from lightning_plateau.remedies.quarantine_batch import QuarantineBatch
 from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.training.optimizers import OptimizerAdapter
@@ -349,15 +350,17 @@ class Treatment:
         """Go on at once where a run that is worth nothing was not helped, or not enough.
 
         The next remedy takes the place of one that has failed. What began to learn too slowly to
-        come anywhere by the end is given longer or better steps on top.
+        come anywhere by the end, or with steps whose length is but an estimate, is given longer or
+        better steps on top: better ones first where it has none that adapt to the gradients.
         """
         left = (self._planned_steps or 0) - self.step
         if outcome.verdict is Verdict.REVERTED:
             if self._run.worthless or (trial.terms.must_improve and trial.is_open(history, left)):
                 self._try_next(self._case, must_improve=trial.terms.must_improve)
-        elif left > 0 and trial.is_slow(history, left):
+        elif left > 0 and (trial.is_estimate or trial.is_slow(history, left)):
             slow = [f for f in self._case if f.code == outcome.code]
-            self._try_next([replace(f, remedies=FASTER) for f in slow], must_improve=True)
+            faster = FASTER[::-1] if adaptive(history) else FASTER
+            self._try_next([replace(f, remedies=faster) for f in slow], must_improve=True)
 
     def _record(self, made: Intervention) -> None:
         self._journal.append(made)

@@ -255,6 +255,11 @@ class Trial:
         drift = self.terms.pace * min(len(since), self.terms.probation_steps)
         return Comparison(self.terms.before, Level.of(since.tail(rows).values), drift)
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether a run began again with shorter steps, by an estimate that may be too low."""
+        return self.terms.fresh and self.remedy.name == SHORTENS
+
     def is_slow(self, history: History, steps_left: int) -> bool:
         """Whether a run that is to learn faster will be far from done by the end, at its pace.
 
