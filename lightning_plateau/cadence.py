@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightning_plateau.core.derived import derived
 from lightning_plateau.core.history import Floats, History, Series
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.signal import GRADIENT_NORM, LOSS
@@ -74,7 +75,11 @@ class Cadence:
 
     def alarming(self, history: History) -> bool:
         """Whether losses or gradients of the last block are such as to be looked at at once."""
-        return any(self._alarming(history[signal]) for signal in (LOSS, GRADIENT_NORM))
+        known = _known_alarms(history)
+        if self.every_n_steps not in known:
+            series = (history[LOSS], history[GRADIENT_NORM])
+            known[self.every_n_steps] = any(map(self._alarming, series))
+        return known[self.every_n_steps]
 
     def young(self, step: int, since: int = 0) -> bool:
         """Whether the run is in its first 500 steps or six drains: there no look is too dear."""
@@ -103,6 +108,12 @@ class Cadence:
             return False
         low, middle, high = _quantiles(earlier)
         return bool(latest.max() > high + SPIKE * (high - low) > middle)
+
+
+@derived
+def _known_alarms(history: History) -> dict[int, bool]:
+    """Return where a history keeps whether it alarms, by the length of a block."""
+    return {}
 
 
 def _quantiles(values: Floats) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_plateau.core.finite import all_finite
 from lightning_plateau.recording.transfer import Transfer
 
 ABSENT = -1.0
@@ -67,8 +67,7 @@ class StepBlock:
     @property
     def known_finite(self) -> bool:
         """Whether the row under way is finite; True where the host cannot tell without waiting."""
-        # A sum is not finite where a part of it is not, and takes a third of the time.
-        return self._memory is None or isfinite(np.add.reduce(self._memory[self.rows], dtype=float))
+        return self._memory is None or all_finite(self._memory[self.rows])
 
     def has_loss(self, optimizer: int) -> bool:
         """Whether the row under way has a loss of that optimizer."""
@@ -81,7 +80,7 @@ class StepBlock:
             The norms in the row under way, which the next drain clears; None, and nothing is set,
             where they do not fit together.
         """
-        fits = bool(self._heads) and len(norms) == self._widths[0] and loss.dim() == 0
+        fits = bool(self._heads) and len(norms) == self._widths[0]
         if not (fits and norms and loss.dtype is self._table.dtype):
             return None
         try:
@@ -96,13 +95,15 @@ class StepBlock:
         self._table[self.rows, optimizer].copy_(loss, non_blocking=True)
         self._seen[self.rows, optimizer] = True
 
-    def write_gradients(self, optimizer: int, norms: Tensor | None, present: Sequence[int]) -> None:
-        """Set the gradient norms of one optimizer, those at the positions ``present``."""
+    def write_gradients(
+        self, optimizer: int, norms: Tensor | None, present: Sequence[int] | None = None
+    ) -> None:
+        """Set the gradient norms of one optimizer: all, or those at the positions ``present``."""
         if norms is None:
             return
         start, width = self._offsets[optimizer], self._widths[optimizer]
         columns = self._table[self.rows, start : start + width]
-        if len(present) == width:
+        if present is None:
             columns.copy_(norms, non_blocking=True)
         else:
             columns.index_copy_(0, self._places(tuple(present)), norms.to(columns))

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_plateau.core import signal
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.delivery import Delivery
-from lightning_plateau.recording.probes.gradients import accumulation_type, stacked, tensor_norms
+from lightning_plateau.recording.probes.gradients import GradientReader, accumulation_type, stacked
 from lightning_plateau.recording.probes.loss import step_loss
 from lightning_plateau.recording.watched import Watched
 
@@ -41,6 +41,7 @@ class Steps:
         self._delivery = delivery
         self._capacity = capacity
         self._names = tuple(name for optimizer in optimizers for name in optimizer.names)
+        self._readers = [GradientReader(optimizer.parameters) for optimizer in optimizers]
         self._losses: list[Tensor] = []
         self._block: StepBlock | None = None
 
@@ -89,16 +90,14 @@ class Steps:
             loss = step_loss(self._losses, factor, loss_scale)
             self._losses.clear()
         self.stepped.add(index)
-        gradients = [parameter.grad for parameter in self._optimizers[index].parameters]
-        norms = tensor_norms([gradient for gradient in gradients if gradient is not None])
-        if loss is not None and scale is None:
+        norms, present = self._readers[index].read()
+        if loss is not None and scale is None and present is None:
             together = block.write_together(loss, norms)
             if together is not None:
                 return together
         compact = stacked(norms) if norms else None
         if compact is not None and scale is not None:
             compact = compact / scale.reshape(())
-        present = [i for i, gradient in enumerate(gradients) if gradient is not None]
         block.write_gradients(index, compact, present)
         if loss is not None:
             block.write_loss(index, loss)

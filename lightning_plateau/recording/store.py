@@ -33,6 +33,7 @@ class Column:
         self.rows = 0
         self._steps = np.empty(64, dtype=np.int64)
         self._values = self._empty(64)
+        self._series: Series | None = None
 
     def _empty(self, rows: int) -> NDArray[np.float64]:
         shape = (rows, len(self.labels)) if self.signal.axis else (rows,)
@@ -40,6 +41,7 @@ class Column:
 
     def append(self, steps: NDArray[Any], values: NDArray[Any]) -> None:
         """Add rows: ``steps`` ``[n]``, ``values`` ``[n]`` or ``[n, len(labels)]``."""
+        self._series = None
         if self.rows + len(steps) > len(self._steps):
             self._grow(len(steps))
         end = self.rows + len(steps)
@@ -70,14 +72,18 @@ class Column:
         new = [label for label in labels if label not in self.labels]
         if not new:
             return
+        self._series = None
         self.labels = (*self.labels, *new)
         values = self._empty(len(self._steps))
         values[:, : self._values.shape[1]] = self._values
         self._values = values
 
     def series(self) -> Series:
-        """Return the rows so far."""
-        return Series(self.signal, self._steps[: self.rows], self._values[: self.rows], self.labels)
+        """Return the rows so far: of the same rows, the same object, and what it has derived."""
+        if self._series is None:
+            rows = slice(0, self.rows)
+            self._series = Series(self.signal, self._steps[rows], self._values[rows], self.labels)
+        return self._series
 
 
 class Store:

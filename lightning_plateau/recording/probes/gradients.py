@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -43,10 +44,47 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         return []
     if _alike(tensors):
         try:
-            return _fused_norms(tensors)
+            return _fused_norms(tensors, _norm_type(tensors[0]))
         except RuntimeError:  # torch refuses what one call cannot read, whatever it looks like
             pass
     return _sorted_norms(tensors)
+
+
+class GradientReader:
+    """Reads the norms of the gradients of some parameters, step by step.
+
+    What they are is looked up once, at the first step: lazy layers have no parameters before.
+
+    Args:
+        parameters: The parameters of one optimizer.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self._parameters = parameters
+        self._alike: bool | None = None
+
+    def read(self) -> tuple[Sequence[Tensor], Sequence[int] | None]:
+        """Return the norms of the gradients that are there, and of which parameters they are.
+
+        Returns:
+            One 0-d tensor each, and their positions; None for these where no gradient is missing.
+        """
+        if self._alike is None:
+            self._alike = bool(self._parameters) and _alike(self._parameters)
+        gradients = [parameter.grad for parameter in self._parameters]
+        if self._alike and _PLAIN.issuperset(map(type, gradients)):
+            try:
+                return _fused_norms(gradients, self._dtype), None
+            except RuntimeError:  # of a sparse layer the gradient is sparse, the weight is not
+                self._alike = False
+        norms = tensor_norms([gradient for gradient in gradients if gradient is not None])
+        if len(norms) == len(gradients):
+            return norms, None
+        return norms, [place for place, one in enumerate(gradients) if one is not None]
+
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        return _norm_type(self._parameters[0])
 
 
 def _sorted_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -96,8 +134,7 @@ def stacked(values: Sequence[Tensor]) -> Tensor:
         return torch.stack([value.to(device, non_blocking=True) for value in values])
 
 
-def _fused_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    dtype = _norm_type(tensors[0])
+def _fused_norms(tensors: Sequence[Any], dtype: torch.dtype) -> list[Tensor]:
     return list(torch._foreach_norm(list(tensors), 2, dtype=dtype))
 
 
@@ -107,7 +144,7 @@ def _bucket_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         tensors = [tensor.float() for tensor in tensors]
     if _is_spread(first):
         return _norms_of_shards(tensors)
-    norms = _fused_norms(tensors)
+    norms = _fused_norms(tensors, _norm_type(first))
     if type(norms[0]) is not Tensor:
         norms = [_whole(norm) for norm in norms]
     return norms
