@@ -13,7 +13,12 @@ from torch import Tensor
 from lightning_plateau.core import signal
 from lightning_plateau.recording.block import StepBlock
 from lightning_plateau.recording.delivery import Delivery
-from lightning_plateau.recording.probes.gradients import GradientReader, accumulation_type, stacked
+from lightning_plateau.recording.probes.gradients import (
+    GradientReader,
+    accumulation_type,
+    stacked,
+    whole,
+)
 from lightning_plateau.recording.probes.loss import step_loss
 from lightning_plateau.recording.watched import Watched
 
@@ -69,7 +74,7 @@ class Steps:
 
     def add_loss(self, loss: Tensor) -> None:
         """Note a tensor that backward starts from."""
-        self._losses.append(loss.detach())
+        self._losses.append(whole(loss.detach()))
 
     def forget_losses(self) -> None:
         """Let go of the losses that no step has answered."""
@@ -115,7 +120,7 @@ class Steps:
         if loss is not None:
             for index in sorted(self.stepped):
                 if not self._block.has_loss(index):
-                    self._block.write_loss(index, loss.detach().reshape(()))
+                    self._block.write_loss(index, whole(loss.detach()).reshape(()))
         self._block.write_skipped(skipped)
 
     def close(self) -> None:

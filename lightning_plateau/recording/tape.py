@@ -76,11 +76,12 @@ def _tensors(value: Any) -> Iterable[Tensor]:
 def readable(tensor: Tensor) -> bool:
     """Whether statistics of ``tensor`` can be taken here and used later.
 
-    Not those of sparse and nested tensors, and not within ``vmap`` and ``grad`` of ``torch.func``:
-    what is computed there may not leave.
+    Not those of sparse and nested tensors, nor of a tensor that is spread over several ranks, and
+    not within ``vmap`` and ``grad`` of ``torch.func``: what is computed there may not leave.
     """
     return (
         tensor.layout is torch.strided
+        and getattr(tensor, "device_mesh", None) is None
         and not tensor.is_nested
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         and tensor.numel() > 0

@@ -22,7 +22,6 @@ from lightning_plateau.core.history import History
 from lightning_plateau.experiments.budget import Budget
 from lightning_plateau.experiments.experiment import Bench, Result, conduct
 from lightning_plateau.experiments.overfit_one_batch import OverfitOneBatch
-from lightning_plateau.framework import Trainer
 from lightning_plateau.recording.probes.gradients import tensor_norms
 from lightning_plateau.remedies.clip_gradients import ClipGradients
 from lightning_plateau.remedies.decay_learning_rate import DecayLearningRate
@@ -30,6 +29,7 @@ from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.remedies.switch_optimizer import SwitchOptimizer
 from lightning_plateau.training.run import Run
+from lightning_plateau.training.surroundings import holds_replicas
 from tests.modes.mode import Mode
 from tests.modes.programs import batches, dataset
 from tests.ranks import on_ranks
@@ -80,7 +80,7 @@ def train(
         "enable_model_summary": False,
         "default_root_dir": str(folder),
     }
-    fit = Trainer(callbacks=[*own, *mode.company()], **{**settings, **mode.settings()})
+    fit = mode.trainer(callbacks=[*own, *mode.company()], **{**settings, **mode.settings()})
     if mode.before is not None and resume is None:
         mode.before(fit, module, data)
     checked = [batches(dataset(first=1000)) for _ in range(mode.validations)] or None
@@ -123,9 +123,13 @@ def assert_as_unwatched(mode: Mode, folder: Path, trainer: Any) -> None:
 
 
 def assert_sound(callback: PlateauCallback, trainer: Any) -> None:
-    assert not callback.disabled
+    """The library still watches, all weights are finite, and replicas are equal."""
+    assert not callback.disabled, complaint(callback)
     assert callback.history.step > AT
-    assert all(torch.isfinite(here(p)).all() for p in trainer.lightning_module.parameters())
+    weights = [here(parameter.detach()) for parameter in trainer.lightning_module.parameters()]
+    assert all(torch.isfinite(weight).all() for weight in weights)
+    if holds_replicas(trainer):
+        assert _alike(weights, trainer.strategy.broadcast(weights))
 
 
 def complaint(callback: PlateauCallback) -> str:
@@ -150,7 +154,7 @@ def skip(mode: Mode, folder: Path) -> str:
     """Leave out the step of a batch whose loss is NaN."""
     own = Scripted(folder, policy="safe")
     fit = train(mode, folder, own, poisoned=True)
-    assert not own.disabled
+    assert not own.disabled, complaint(own)
     reason = SkipStep().obstacle(own.run)
     if reason is None:
         assert own.history[signal.SKIPPED_STEPS].values.sum() >= 1

@@ -195,6 +195,14 @@ class Frozen(Net):
         self.net[0].requires_grad_(False)
 
 
+class Unused(Net):
+    """A layer that no step uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Linear(3, 3)
+
+
 class Complex(Net):
     def layers(self) -> nn.Module:
         return nn.ParameterList([torch.randn(64, 10, dtype=torch.complex64)])
@@ -217,6 +225,17 @@ class Compiled(Net):
         return self.net(images)
 
 
+class Whole(Net):
+    """Computes in its step with nothing that a compiler cannot follow."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+
+def compiled_whole() -> Any:
+    return torch.compile(Whole(), backend="aot_eager")
+
+
 class TwoValidations(Net):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.log("val_loss", self.loss(batch))
@@ -231,3 +250,45 @@ class Sharded(Net):
         mesh = self.device_mesh["data_parallel"]
         for part in (self.net[0], self.net[4], self):
             fully_shard(part, mesh=mesh)
+
+
+class Parallel(Net):
+    """Each rank computes some of the units of the first layer, and a part of the sums after it."""
+
+    def layers(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    def configure_model(self) -> None:
+        from torch.distributed.tensor import parallel
+
+        plan = {"0": parallel.ColwiseParallel(), "2": parallel.RowwiseParallel()}
+        parallel.parallelize_module(self.net, self.device_mesh["tensor_parallel"], plan)
+
+
+class LossParallel(Parallel):
+    """The scores stay spread over the ranks, and so does what the loss is computed of."""
+
+    def loss(self, batch: Any) -> Tensor:
+        from torch.distributed.tensor.parallel import loss_parallel
+
+        images, labels, weights = unpacked(batch)
+        with loss_parallel():
+            return F.cross_entropy(self(images), labels) * float(weights.mean())
+
+    def backward(self, *arguments: Any, **settings: Any) -> None:
+        from torch.distributed.tensor.parallel import loss_parallel
+
+        with loss_parallel():
+            super().backward(*arguments, **settings)
+
+    def configure_model(self) -> None:
+        from torch.distributed.tensor import Replicate, parallel
+
+        plan = {
+            "0": parallel.ColwiseParallel(output_layouts=Replicate()),
+            "2": parallel.ColwiseParallel(use_local_output=False),
+        }
+        parallel.parallelize_module(self.net, self.device_mesh["tensor_parallel"], plan)

@@ -22,7 +22,7 @@ def missing(mode: Mode) -> list[pytest.MarkDecorator]:
     """Skip what the Lightning or the torch in use does not have yet."""
     if mode.name.startswith("WeightAveraging") and not hasattr(callbacks, "WeightAveraging"):
         return [pytest.mark.skip("this Lightning has no WeightAveraging")]
-    if "fully_shard" in mode.name and not hasattr(torch.distributed.fsdp, "fully_shard"):
+    if "ModelParallel" in mode.name and not hasattr(torch.distributed.fsdp, "fully_shard"):
         return [pytest.mark.skip("this torch has no fully_shard")]
     return []
 

@@ -146,7 +146,7 @@ def _bucket_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         return _norms_of_shards(tensors)
     norms = _fused_norms(tensors, _norm_type(first))
     if type(norms[0]) is not Tensor:
-        norms = [_whole(norm) for norm in norms]
+        norms = [whole(norm) for norm in norms]
     return norms
 
 
@@ -173,6 +173,10 @@ def _norm_type(tensor: Tensor) -> torch.dtype:
     return accumulation_type(tensor)
 
 
-def _whole(norm: Tensor) -> Tensor:
-    gather = getattr(norm, "full_tensor", None)
-    return gather() if gather is not None else norm
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor that is spread over the ranks in one piece, or the tensor itself.
+
+    Where each rank holds an addend every rank must ask.
+    """
+    gather = getattr(tensor, "full_tensor", None)
+    return gather() if gather is not None else tensor
