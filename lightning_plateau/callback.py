@@ -39,11 +39,22 @@ PolicyName = Literal["observe", "safe", "auto"]
 
 def harmless(hook: Callable[P, None]) -> Callable[P, None]:
     """Let a failure of ours never reach the training: it becomes one finding, and we step aside."""
+    return _guarded(hook, lambda callback: callback.disabled)
 
+
+def in_step(hook: Callable[P, None]) -> Callable[P, None]:
+    """Do the same; but keep in step with other ranks until they know that watching has failed.
+
+    What is spread over the ranks is measured together, and a step that one skips all skip.
+    """
+    return _guarded(hook, lambda callback: callback.disabled and not callback.is_absent)
+
+
+def _guarded(hook: Callable[P, None], over: Callable[[Any], bool]) -> Callable[P, None]:
     @wraps(hook)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         callback: Any = args[0]
-        if callback.disabled:
+        if over(callback):
             return
         try:
             hook(*args, **kwargs)
@@ -250,20 +261,27 @@ class PlateauCallback(Callback):
     ) -> None:
         """Note the batch."""
         self._begin_batch(batch)
-        if self._absent and self._watch is not None and self._watch.inquiry.ready(batch):
-            self._watch.ranks.answer()
+        if self.is_absent and self._watch is not None and self._watch.inquiry.ready(batch):
+            self._answer(self._watch.ranks.answer)
 
     @property
-    def _absent(self) -> bool:
+    def is_absent(self) -> bool:
         """Whether watching has failed here, and other ranks do not know it yet."""
         return self._watch is not None and bool(self._watch.ranks.failure)
 
-    @harmless
+    def _answer(self, act: Callable[[], None]) -> None:
+        """Let the others know, where they meet now, that watching has failed here."""
+        absent = self.is_absent
+        act()
+        if absent and not self.is_absent:
+            _try_last(self._release)
+
+    @in_step
     def _begin_batch(self, batch: Any) -> None:
         if self._watch is not None:
             self._watch.begin_batch(batch)
 
-    @harmless
+    @in_step
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
@@ -279,7 +297,7 @@ class PlateauCallback(Callback):
             self._watch.ranks.note_step()
         self._begin_step(trainer, pl_module, optimizer)
 
-    @harmless
+    @in_step
     def _begin_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
         if self._watch is not None:
             self._watch.begin_step(trainer, module, optimizer)
@@ -296,9 +314,10 @@ class PlateauCallback(Callback):
         news = self._watch is not None and self._watch.inquiry.has_news
         self._end_batch(trainer, pl_module, outputs, batch)
         if self._watch is not None:
-            self._watch.ranks.end_batch(news=news)
+            met = news or self._watch.treatment.makes_the_last_step
+            self._answer(partial(self._watch.ranks.end_batch, news=met))
 
-    @harmless
+    @in_step
     def _end_batch(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any
     ) -> None:
@@ -352,8 +371,8 @@ class PlateauCallback(Callback):
             return
         extends = self._watch.treatment.may_extend and is_last_epoch(trainer)
         self._end_epoch(self._watch, trainer, extends=extends)
-        if extends and self._absent:
-            self._watch.ranks.answer()
+        if extends and self.is_absent:
+            self._answer(self._watch.ranks.answer)
 
     @harmless
     def _end_epoch(self, watch: Watch, trainer: Trainer, *, extends: bool) -> None:
@@ -363,23 +382,28 @@ class PlateauCallback(Callback):
 
     def give_up(self, where: str, error: Exception) -> None:
         """Step aside after a failure of our own: say so, let go of the run, let it go on."""
+        if self.disabled:  # and in step with the others until they know of the first failure
+            return
         self.disabled = True
         kind, moment = type(error).__name__, where.strip("_").replace("_", " ")
         message = f"watching failed at '{moment}' and stopped: {kind}: {error}"
         if isinstance(error, RankFailedError):
             message = f"watching stopped: {error}"
         _try_last(lambda: self._chronicle.unsupported(message, Severity.WARNING))
-        _try_last(self._release)
         _try_last(partial(self._chronicle.save, self.history))
         _try_last(self._chronicle.close)
         if self._watch is not None and not isinstance(error, RankFailedError):
             self._watch.ranks.step_aside(message)
+        if self._watch is not None and self.is_absent:
+            _try_last(self._watch.recorder.keep_step)
+        else:
+            _try_last(self._release)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Diagnose the whole run and report."""
         self._end(trainer)
-        if self._absent and self._watch is not None:
-            self._watch.ranks.answer()
+        if self._watch is not None:
+            self._answer(self._watch.ranks.answer)
 
     @harmless
     def _end(self, trainer: Trainer) -> None:

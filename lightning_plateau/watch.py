@@ -108,7 +108,8 @@ class Watch:
     def begin_batch(self, batch: Any) -> None:
         """Note a batch; what is wanted of experiments is made with it."""
         self.waiting.batch_starts()
-        self._experiment(batch)
+        if not self.ranks.failure:
+            self._experiment(batch)
         recorder, first = self.recorder, not self._window_open
         self._window_open = True
         self._economy.begin_step()
@@ -166,7 +167,8 @@ class Watch:
             treatment.step = recorder.clock
             treatment.note_batch(batch)
             last = treatment.makes_the_last_step
-            if recorder.due or self.inquiry.has_news or last:
+            meets = recorder.due or self.inquiry.has_news or last
+            if meets and not self.ranks.failure:
                 closely = True
                 with treatment.given(batch):
                     self.look(at_once=last)

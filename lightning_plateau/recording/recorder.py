@@ -116,6 +116,7 @@ class Recorder:
         self._learning_rates: dict[str, float] = {}
         self._alert_until = 0
         self._alerts = MOST_ALERTS
+        self._keeping_step = False
 
     # -- what is wanted -------------------------------------------------------------------------
 
@@ -153,12 +154,15 @@ class Recorder:
             self._steps.forget_losses()
             for optimizer in self._optimizers if self.sampling else ():
                 optimizer.leftovers.begin()
+            # What the ranks measure together comes first: what is a batch's own may fail on one.
+            if self.sampling and self.clock == 0:
+                record_initial_norms(self._delivery, self._optimizers)
+        if self._keeping_step:
+            return
         self._census.observe(batch, step=self.clock, sampled=self.sampling)
         self._resemblance.begin_batch(sampled=self.sampling)
         if not (self.sampling and first_of_window):
             return
-        if self.clock == 0:
-            record_initial_norms(self._delivery, self._optimizers)
         self._structure = Structure.of(self._module)
         self.record_batch()
         if self._tape_allowed and not self.profile.unshaped:
@@ -178,10 +182,11 @@ class Recorder:
         """Note a tensor that backward starts from, and end the tape."""
         self._steps.add_loss(loss)
         self._backwards += 1
-        self.end_tape(loss)
         if self.sampling and self.wants(signal.GRADIENTS_LEFT_OVER):
             for optimizer in self._optimizers:
                 optimizer.leftovers.before_backward()
+        if not self._keeping_step:
+            self.end_tape(loss)
 
     def end_tape(self, loss: Tensor | None = None) -> None:
         """End the tape, if one is being recorded."""
@@ -270,27 +275,43 @@ class Recorder:
         Returns:
             Whether a step was closed.
         """
-        self.end_tape()
         steps = self._steps
-        if not steps.stepped:
-            self._batch = None
-            return False
-        steps.complete(loss, skipped)
-        if self.sampling:
+        if self.sampling and steps.stepped:
             record_care(self._delivery, self.clock, self._optimizers, steps.stepped)
             self._record_weights()
-        elif not steps.known_finite:
+        if not self._keeping_step:
+            self._end_own_part(loss, learning_rates, skipped)
+        self._batch = None
+        if not steps.stepped:
+            return False
+        steps.close()
+        self.sampling = False
+        self._structure = None
+        self.clock += 1
+        return True
+
+    def _end_own_part(
+        self,
+        loss: Tensor | None,
+        learning_rates: Mapping[str, float] | None,
+        skipped: Tensor | bool,
+    ) -> None:
+        """Note what this rank knows by itself of the batch and, if it made one, of the step."""
+        self.end_tape()
+        if not self._steps.stepped:
+            return
+        self._steps.complete(loss, skipped)
+        if not (self.sampling or self._steps.known_finite):
             self.record_batch()
         if learning_rates and (learning_rates != self._learning_rates or self.sampling):
             self._learning_rates = dict(learning_rates)
             self._store.append_row(signal.LEARNING_RATES, self.clock, self._learning_rates)
         self._census.close_step(self.clock, self._transfer, self._store)
-        steps.close()
-        self.sampling = False
-        self._structure = None
-        self._batch = None
-        self.clock += 1
-        return True
+
+    def keep_step(self) -> None:
+        """Measure from now on only what all ranks measure together; let go of all else."""
+        self._keeping_step = True
+        self.release()
 
     def abandon_batch(self) -> None:
         """Leave the batch under way because training died in it; what was seen of it is kept."""

@@ -89,13 +89,13 @@ class Steps:
         scale: Tensor | None,
     ) -> Tensor | None:
         """Write norms and loss of an optimizer that is about to step; see ``Recorder``."""
+        norms, present = self._readers[index].read()
         block, loss = self.block(step), None
         if self._losses:
             factor = accumulated / len(self._losses) if accumulated else 1.0
             loss = step_loss(self._losses, factor, loss_scale)
             self._losses.clear()
         self.stepped.add(index)
-        norms, present = self._readers[index].read()
         if loss is not None and scale is None and present is None:
             together = block.write_together(loss, norms)
             if together is not None:
