@@ -210,6 +210,11 @@ class PlateauCallback(Callback):
         ready = trainer.strategy.reduce_boolean_decision(not self.disabled, all=True)
         if not ready and not self.disabled:
             self.give_up("on_train_start", RankFailedError("another rank could not be watched"))
+        batches = trainer.num_training_batches
+        even = batches == trainer.strategy.broadcast(batches) and batches != float("inf")
+        ends_alike = trainer.strategy.reduce_boolean_decision(even, all=True)
+        if ready and self._watch is not None and not ends_alike:
+            self._watch.ranks.expect_uneven_ends()
 
     @harmless
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
@@ -372,7 +377,7 @@ class PlateauCallback(Callback):
         extends = self._watch.treatment.may_extend and is_last_epoch(trainer)
         self._end_epoch(self._watch, trainer, extends=extends)
         if extends and self.is_absent:
-            self._answer(self._watch.ranks.answer)
+            self._answer(self._watch.ranks.answer_at_end)
 
     @harmless
     def _end_epoch(self, watch: Watch, trainer: Trainer, *, extends: bool) -> None:
@@ -403,7 +408,7 @@ class PlateauCallback(Callback):
         """Diagnose the whole run and report."""
         self._end(trainer)
         if self._watch is not None:
-            self._answer(self._watch.ranks.answer)
+            self._answer(self._watch.ranks.answer_at_end)
 
     @harmless
     def _end(self, trainer: Trainer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 T = TypeVar("T")
 FLAGS = 2
 """Numbers of a meeting beside losses and failures: what rank zero affords, and an answer."""
+WAIT = timedelta(seconds=60)
+"""How long a rank waits at the end of its data for ranks that may have more."""
 
 
 class RankFailedError(RuntimeError):
@@ -60,7 +63,7 @@ class Ranks:
     def __init__(
         self, trainer: Any, shape: tuple[int, int], dtype: torch.dtype, clock: int = 0
     ) -> None:
-        self.several = trainer.world_size > 1
+        self.several = bool(trainer.world_size > 1)
         self.failure = ""
         self._strategy = trainer.strategy
         self._world_size, self._rank = trainer.world_size, trainer.global_rank
@@ -68,6 +71,27 @@ class Ranks:
         self._dtype = dtype
         self._clock = clock
         self._stepped = self._going_on = False
+        self._end: Any = None
+
+    def expect_uneven_ends(self) -> None:
+        """Let no rank wait for ever at its end: the others may have more batches, or fewer.
+
+        Every rank calls it before the first step. The group is one of its own, for the others may
+        be averaging gradients when a rank comes to its end.
+        """
+        if torch.distributed.is_initialized() and torch.distributed.is_gloo_available():
+            self._end = torch.distributed.new_group(timeout=WAIT, backend="gloo")
+
+    @property
+    def end_together(self) -> bool:
+        """Whether the others come to the end now, too, where each of them asks."""
+        if self._end is None:
+            return self.several
+        try:
+            torch.distributed.monitored_barrier(self._end, WAIT)
+        except RuntimeError:  # they wait for this one to average gradients, or are gone
+            return False
+        return True
 
     def meet(
         self,
@@ -162,6 +186,12 @@ class Ranks:
             # Where it is the others that are gone, there is nobody to tell.
             with suppress(RuntimeError):
                 self.meet(failure=failure)
+
+    def answer_at_end(self) -> None:
+        """Do the same at the end of training."""
+        if self.failure and not self.end_together:
+            self.failure = ""
+        self.answer()
 
     def note_step(self) -> None:
         """Note that an optimizer is about to make a step."""

@@ -231,6 +231,8 @@ class Watch:
         ``at_once``: diagnose, whether it is time or not.
         """
         together = self.ranks.several and (finished or not ended)
+        if together and finished:
+            together = self.ranks.end_together
         if ended or finished:
             self.recorder.close_unstepped()
         due = finished or ended or at_once or self.treatment.on_trial or self.inquiry.has_news
