@@ -7,6 +7,7 @@ where it works. What neither works nor is refused is an error.
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from lightning_plateau.remedies.roll_back import RollBack
 from lightning_plateau.remedies.skip_step import SkipStep
 from lightning_plateau.remedies.switch_optimizer import SwitchOptimizer
 from lightning_plateau.training.run import Run
+from lightning_plateau.training.snapshot import random_state
 from lightning_plateau.training.surroundings import holds_replicas
 from tests.modes.mode import Mode
 from tests.modes.programs import batches, dataset
@@ -69,6 +71,8 @@ def train(
 ) -> Any:
     """Train as the mode says, from the same seed each time, and return the Trainer."""
     torch.manual_seed(1)
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the global generator is what is compared
     module, data = mode.module(), mode.data(dataset(poisoned=poisoned))
     settings = {
         "max_epochs": 2,
@@ -89,12 +93,16 @@ def train(
 
 
 def state(trainer: Any) -> list[Tensor]:
-    """Return every tensor that a training leaves, and where its random numbers stand."""
+    """Return every tensor that a training leaves, its metrics, and where random numbers stand."""
     left = [here(tensor) for tensor in trainer.lightning_module.state_dict().values()]
+    left += [metric for _, metric in sorted(trainer.callback_metrics.items())]
     for optimizer in trainer.optimizers:
         for held in optimizer.state_dict()["state"].values():
             left += [here(value) for value in held.values() if isinstance(value, Tensor)]
-    return [*(tensor.clone() for tensor in left), torch.get_rng_state()]
+    generators = random_state()
+    words, position = generators["numpy"][1:3]
+    numbers = torch.tensor([*generators["python"][1], position], dtype=torch.int64)
+    return [*(tensor.clone() for tensor in left), generators["torch"], words, numbers]
 
 
 def here(tensor: Tensor) -> Tensor:
@@ -137,12 +145,17 @@ def complaint(callback: PlateauCallback) -> str:
 
 
 def record(mode: Mode, folder: Path) -> str:
-    """Watch a whole training with every rule: it ends bit for bit as without."""
+    """Watch a whole training with every rule: it ends bit for bit as without.
+
+    So it does where remedies may be tried, and none is called for.
+    """
     unwatched(mode, folder)
-    own = PlateauCallback(policy="observe", every_n_steps=3, dirpath=str(folder), quiet=True)
-    fit = train(mode, folder, own)
-    assert_sound(own, fit)
-    assert_as_unwatched(mode, folder, fit)
+    for policy in ("auto", "safe", "observe"):
+        own = PlateauCallback(policy=policy, every_n_steps=3, dirpath=str(folder), quiet=True)
+        fit = train(mode, folder, own)
+        assert_sound(own, fit)
+        assert not own.journal.interventions
+        assert_as_unwatched(mode, folder, fit)
     losses = own.history[signal.LOSS]
     assert losses.steps.tolist() == list(range(own.history.step))
     assert np.isfinite(losses.values).all()

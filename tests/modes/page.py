@@ -19,7 +19,7 @@ This page is generated: `python -m tests.modes --write-docs`.
 
 | Column | Was tried |
 | --- | --- |
-| record | every loss and gradient norm is recorded; the training ends bit for bit as unwatched |
+| record | losses and gradient norms are recorded; under any policy it ends bit for bit as bare |
 | skip | the step of a batch whose loss is NaN is left out, and all weights stay finite |
 | clip | gradients are as short as demanded when the optimizer receives them |
 | learning rate | halved in the middle, it ends as half of what it would have been |
