@@ -21,6 +21,7 @@ WORDS: Mapping[str, str] = MappingProxyType(
         signal.INITIAL_NORMS.tag: "norm before the first step",
         signal.UNIT_DIFFERENCES.tag: "largest difference between two units",
         signal.UPDATE_RATIOS.tag: "update, relative to the weights",
+        signal.UPDATE_DESCENT.tag: "cosine of update and descent",
         signal.REPLICA_DIFFERENCES.tag: "difference between the ranks",
         signal.LEARNING_RATES.tag: "learning rate",
         signal.ACTIVATION_DEAD.tag: "share of dead units",

@@ -104,6 +104,11 @@ UPDATE_RATIOS = Signal(
     "parameter",
     "sampled",
 )
+UPDATE_DESCENT = Signal(
+    "parameter/update_descent",
+    "cosine between the last update of all parameters and the negative of its gradients",
+    cadence="sampled",
+)
 REPLICA_DIFFERENCES = Signal(
     "parameter/replica_difference",
     "by how much the L2 norm of each parameter differs between the ranks, as a share of it",

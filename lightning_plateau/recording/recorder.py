@@ -245,12 +245,13 @@ class Recorder:
             self.record_tensor(signal.LOSS_SCALE, loss_scale)
         if norms is not None:
             optimizer.norm = torch.linalg.vector_norm(norms)
-        if self.wants(signal.UPDATE_RATIOS):
+        if self.wants(signal.UPDATE_RATIOS, signal.UPDATE_DESCENT):
             optimizer.before = sample_elements(optimizer.parameters)
 
     def _compare_gradients(self, optimizer: Watched) -> None:
         """Compare the gradients with those of the step before, if that one was sampled."""
-        if len(self._optimizers) > 1 or not self.wants(signal.GRADIENT_AGREEMENT):
+        compared = self.wants(signal.GRADIENT_AGREEMENT, signal.UPDATE_DESCENT)
+        if len(self._optimizers) > 1 or not compared:
             return
         agreement = optimizer.agreement.compare()
         if agreement is not None:

@@ -49,4 +49,8 @@ def record_parameters(delivery: Delivery, step: int, optimizers: Sequence[Watche
                 delivery.sample(
                     signal.UPDATE_RATIOS, step, labels, update_ratios(optimizer.before, after)
                 )
+                if len(optimizers) == 1 and delivery.wants(signal.UPDATE_DESCENT):
+                    descent = optimizer.agreement.descent(optimizer.before, after)
+                    if descent is not None:
+                        delivery.number(signal.UPDATE_DESCENT, step, descent)
                 optimizer.before = []

@@ -274,3 +274,54 @@ def images_from_a_slow_disk() -> Training:
     train = DataLoader(Slow(images[:1200] / 16, labels[:1200], 2e-3), 8, shuffle=True)
     module = Learner(convolutions(1, 10, 8), optimizer=adam())
     return Training(module, train, None, {"max_epochs": 1})
+
+
+class ByHand(torch.optim.Optimizer):
+    """Momentum, written by somebody who forgot the minus."""
+
+    def __init__(self, parameters: Any, lr: float, momentum: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                velocity = state.setdefault("velocity", torch.zeros_like(parameter))
+                velocity.mul_(group["momentum"]).add_(parameter.grad)
+                parameter.add_(velocity, alpha=group["lr"])
+        return loss
+
+
+@program("LP417", family="cnn")
+def optimizer_of_ones_own_forgets_the_minus() -> Training:
+    """The velocity is added to the weights."""
+    module = Learner(convolutions(1, 10, 8), optimizer=lambda p: ByHand(p, 0.01, 0.9))
+    return Training(module, *_images(), {"max_epochs": 6})
+
+
+class SignsByHand(torch.optim.Optimizer):
+    """Sign descent, the difference taken the other way round."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.copy_(parameter - group["lr"] * -parameter.grad.sign())
+        return loss
+
+
+@program("LP417", data="wine", part="validation")
+def signs_are_added() -> Training:
+    """Two minus signs make a plus."""
+    module = Learner(perceptron(13, 3), optimizer=lambda p: SignsByHand(p, 3e-3))
+    return Training(module, *_wine(), {"max_epochs": 12})
