@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from math import exp, inf, log1p, prod
+from math import exp, inf, log, log1p, prod
 from typing import ClassVar
 
+from lightning_plateau.core.cosines import scale_of_cosines
 from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.objective import Comparison, comparisons, judged
@@ -16,6 +17,7 @@ from lightning_plateau.core.tape import (
     REGRESSION_LOSSES,
     Operand,
     Operation,
+    Tape,
 )
 
 _SIGMOIDS = frozenset({"sigmoid", "hardsigmoid", "expit"})
@@ -52,6 +54,8 @@ class ActivationLossMismatch(Rule):
         ``binary_cross_entropy_with_logits``        the output of a sigmoid, softmax or rectifier
         ``binary_cross_entropy``                    values outside [0, 1]
         ``cross_entropy``                           the output of a sigmoid, tanh or rectifier
+        ``cross_entropy``                           cosines so close to each other that the loss
+                                                    cannot fall below a quarter of guessing
         ``cross_entropy``                           log-probabilities (harmless, but needless)
         ``cross_entropy``                           several classes a sample as its targets
         ``cross_entropy``, ``nll_loss``             a single class
@@ -120,6 +124,8 @@ class ActivationLossMismatch(Rule):
     )
     why: ClassVar[str] = "the loss has its minimum elsewhere, or its gradient vanishes on the way"
 
+    least_share: float = 0.25
+
     def check(self, history: History) -> Finding | None:
         """Return the surest mismatch between an output and its loss."""
         found = [
@@ -130,7 +136,7 @@ class ActivationLossMismatch(Rule):
             if (mismatch := judge(comparison, tape.origin(comparison.prediction))) is not None
         ]
         if not found:
-            return None
+            return self._cosines(history)
         tape, comparison, mismatch = max(found, key=lambda entry: entry[2].confidence)
         source = tape.origin(comparison.prediction)
         where = source.site if source is not None else comparison.operation.site
@@ -144,6 +150,40 @@ class ActivationLossMismatch(Rule):
             step=tape.step,
         )
         return replace(finding, severity=mismatch.severity)
+
+    def _cosines(self, history: History) -> Finding | None:
+        """Return the fault where classes are told apart by cosines that are hardly scaled."""
+        tape = history.last_tape
+        if tape is None:
+            return None
+        for loss in _entropies(tape):
+            given = loss.operands[0]
+            scale, classes = scale_of_cosines(tape, given), given.shape[1]
+            least = inf if scale is None else log1p((classes - 1) * exp(-2.0 * scale))
+            if scale is None or least < self.least_share * log(classes):
+                continue
+            return self.finding(
+                history,
+                0.95,
+                f"cross_entropy is given cosines between -{scale:.3g} and {scale:.3g}: with "
+                f"{classes} scores so close the loss cannot go below {least:.3g}; guessing gives "
+                f"{log(classes):.3g}",
+                evidence=(Evidence("largest score", scale, None, loss.site),),
+                fix="divide the cosines by a temperature (0.05 to 0.2, or a learned one)",
+                where=loss.site,
+                step=tape.step,
+            )
+        return None
+
+
+def _entropies(tape: Tape) -> Iterator[Operation]:
+    """Yield the cross-entropies over several classes that the loss is made of."""
+    if tape.root is None or not 0 <= tape.root < len(tape):
+        return
+    for operation in tape.ancestors(tape.operations[tape.root]):
+        shape = operation.operands[0].shape if operation.operands else ()
+        if operation.name == "cross_entropy" and len(shape) > 1 and shape[1] > 1:
+            yield operation
 
 
 def _sigmoid_twice(comparison: Comparison, source: Operation | None) -> Mismatch | None:

@@ -351,3 +351,25 @@ def two_tasks_at_once() -> Training:
     return Training(
         module, train, None, {"max_epochs": 12}, lambda: accuracy(module, validation) > 0.9
     )
+
+
+@program(part="validation")
+def cosines_over_a_learned_temperature() -> Training:
+    """The cosines of images and classes, scaled by what is learned with them."""
+
+    class Cosines(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 16))
+            self.classes = nn.Parameter(torch.randn(10, 16))
+            self.log_scale = nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            cosines = F.linear(F.normalize(self.body(x)), F.normalize(self.classes))
+            return cosines * self.log_scale.exp()
+
+    train, validation = _digits()
+    module = Learner(Cosines(), optimizer=adam(3e-3))
+    return Training(
+        module, train, validation, {"max_epochs": 12}, lambda: accuracy(module, validation) > 0.9
+    )

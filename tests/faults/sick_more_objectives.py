@@ -241,3 +241,22 @@ def raw_targets_with_plain_descent() -> Training:
         nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
     )
     return Training(Learner(net, loss, adam(1e-3)), *data.loaders(x, y), {"max_epochs": 20})
+
+
+@program("LP702", family="mlp")
+def cosines_without_a_temperature() -> Training:
+    """Classes are told apart by cosines, which differ by two at most."""
+
+    class Cosines(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 16))
+            self.classes = nn.Parameter(torch.randn(10, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(F.normalize(self.body(x)), F.normalize(self.classes))
+
+    images, labels = data.digits()
+    train, validation = data.loaders(images / 16, labels, batch_size=64)
+    module = Learner(Cosines(), optimizer=adam(3e-3))
+    return Training(module, train, validation, {"max_epochs": 12})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -253,3 +255,32 @@ def test_a_rectifier_that_ends_the_network_and_died(bias: float, *, dead: bool) 
     found = RULE.check(taped(lambda n, x, y: F.mse_loss(n(x), y), net, points(), POSITIVE))
     assert (found is not None) is dead
     assert found is None or not found.certain
+
+
+CLASSES = nn.Parameter(points(10, 4, seed=2))
+
+
+def by_hand(x: Tensor) -> Tensor:
+    return x / x.norm(dim=1, keepdim=True).clamp(min=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("scores", "least"),
+    [
+        (lambda x: F.linear(F.normalize(x), F.normalize(CLASSES)), 0.797),
+        (lambda x: by_hand(x) @ by_hand(CLASSES).t(), 0.797),
+        (lambda x: F.normalize(x) @ F.normalize(CLASSES).T * 0.1, 2.12),
+        (lambda x: F.cosine_similarity(x[:, None], CLASSES, dim=2), 0.797),
+        (lambda x: F.normalize(x) @ F.normalize(CLASSES).t() / 0.1, None),
+        (lambda x: F.normalize(x) @ F.normalize(CLASSES).t() * CLASSES.exp().mean(), None),
+        (lambda x: F.normalize(x) @ CLASSES.t(), None),
+        (lambda x: F.normalize(x, p=1) @ F.normalize(CLASSES).t(), None),
+    ],
+)
+def test_cosines_as_scores(scores: Any, least: float | None) -> None:
+    def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(scores(net(x)), y)
+
+    found = RULE.check(taped(loss, nn.Linear(4, 4), points(), labels(16, 10)))
+    assert (found is None) is (least is None)
+    assert found is None or f"cannot go below {least}" in found.message
