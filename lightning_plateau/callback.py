@@ -126,6 +126,7 @@ class PlateauCallback(Callback):
         if experiments not in get_args(When):
             raise ValueError(f"experiments must be 'when-stuck' or 'never', but is {experiments!r}")
         self.disabled = False
+        self._failed = ""
         self._settings = Settings(
             Policy.of(policy, dry_run=dry_run),
             select_rules(rules, select, ignore),
@@ -198,7 +199,7 @@ class PlateauCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set up: optimizers, restored learning rates and loaders are known only now."""
-        self.disabled = False
+        self.disabled, self._failed = False, ""
         self._watch = None
         self._chronicle.begin(speaks=trainer.is_global_zero)
         self._prepare(trainer, pl_module)
@@ -207,12 +208,16 @@ class PlateauCallback(Callback):
 
     def _begin_together(self, trainer: Trainer) -> None:
         """Watch on all ranks or on none; a rank that could not be prepared comes here too."""
-        ready = trainer.strategy.reduce_boolean_decision(not self.disabled, all=True)
-        if not ready and not self.disabled:
-            self.give_up("on_train_start", RankFailedError("another rank could not be watched"))
+        strategy, ranks = trainer.strategy, range(trainer.world_size)
+        ready = strategy.reduce_boolean_decision(not self.disabled, all=True)
+        if not ready:
+            said = [strategy.broadcast(self._failed, src=rank) for rank in ranks]
+            rank = next(rank for rank in ranks if said[rank])
+            if not self.disabled:
+                self.give_up("on_train_start", RankFailedError(f"on rank {rank}: {said[rank]}"))
         batches = trainer.num_training_batches
-        even = batches == trainer.strategy.broadcast(batches) and batches != float("inf")
-        ends_alike = trainer.strategy.reduce_boolean_decision(even, all=True)
+        even = batches == strategy.broadcast(batches) and batches != float("inf")
+        ends_alike = strategy.reduce_boolean_decision(even, all=True)
         if ready and self._watch is not None and not ends_alike:
             self._watch.ranks.expect_uneven_ends()
 
@@ -394,6 +399,7 @@ class PlateauCallback(Callback):
         message = f"watching failed at '{moment}' and stopped: {kind}: {error}"
         if isinstance(error, RankFailedError):
             message = f"watching stopped: {error}"
+        self._failed = message
         _try_last(lambda: self._chronicle.unsupported(message, Severity.WARNING))
         _try_last(partial(self._chronicle.save, self.history))
         _try_last(self._chronicle.close)

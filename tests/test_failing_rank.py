@@ -88,3 +88,28 @@ def test_a_step_is_skipped_on_all_ranks_until_all_know(mode: Mode, tmp_path: Pat
     assert all(np.isfinite(weight).all() for weight in (*first, *second))
     if mode is REPLICAS:
         assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+class Unprepared(PlateauCallback):
+    """Watching cannot even begin on one rank."""
+
+    def _folder(self, trainer: Any) -> Path | None:
+        folder = super()._folder(trainer)
+        if trainer.global_rank == 1:
+            raise OSError(FAILURE)
+        return folder
+
+
+def said_of_the_start(folder: Path) -> list[str]:
+    own = Unprepared(policy="safe", dirpath=str(folder), quiet=True, log=False)
+    train(REPLICAS, folder, own)
+    return [one.message for one in own.findings]
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_why_watching_did_not_begin_is_told_on_each_rank(tmp_path: Path) -> None:
+    for told in on_ranks(partial(said_of_the_start, tmp_path)):
+        [message] = told
+        assert FAILURE in message
