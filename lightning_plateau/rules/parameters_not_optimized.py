@@ -113,7 +113,8 @@ class ParametersNotOptimized(Rule):
         held = history.profile.held_alone(optimizer)
         used = [_on_open_ways(tape) for tape in history.tapes[-2:]]
         lost = [name for name in held if used and all(name in ways for ways in used)]
-        if not lost:
+        # Of two that step on one loss only the first has it for its own; both have gradients.
+        if not lost or not set(held).isdisjoint(_with_gradient(history)):
             return None
         kind = history.profile.optimizers[optimizer].kind
         return self.finding(
@@ -210,6 +211,13 @@ class ParametersNotOptimized(Rule):
             "to stay, say so: module.requires_grad_(False)",
             where=forgotten[0].name,
         )
+
+
+def _with_gradient(history: History) -> set[str]:
+    """Return the parameters whose gradient was seen as their optimizer stepped."""
+    gradients = history[GRADIENT_NORMS]
+    seen = np.isfinite(gradients.values).any(axis=0)
+    return {gradients.labels[column] for column in np.flatnonzero(seen)}
 
 
 def _used(history: History) -> dict[str, int]:

@@ -160,7 +160,9 @@ def test_parameters_that_were_replaced_after_the_optimizer_was_made(
     assert seen is None or "never got a gradient" in seen.message
 
 
-def _two_optimizers(steps: list[float], *, finished: bool = True, cut: bool = False) -> History:
+def _two_optimizers(
+    steps: list[float], *, finished: bool = True, cut: bool = False, gradient: float = float("nan")
+) -> History:
     """Return a run of an encoder and a decoder, and how the encoder's optimizer stepped."""
     facts = tuple(ParameterFact(name, "", (4, 4), optimized=True) for name in ("body", "head"))
     weights = {fact.name: Operand("parameter", name=fact.name) for fact in facts}
@@ -171,7 +173,10 @@ def _two_optimizers(steps: list[float], *, finished: bool = True, cut: bool = Fa
     )
     optimizers = tuple(OptimizerFact("Adam", (GroupFact((fact.name,)),)) for fact in facts)
     run = history(
-        {LOSS_PER_OPTIMIZER: {"0": steps, "1": [2.3] * 9}},
+        {
+            LOSS_PER_OPTIMIZER: {"0": steps, "1": [2.3] * 9},
+            GRADIENT_NORMS: {"body": [gradient] * 9, "head": [1.0] * 9},
+        },
         loss=[2.3] * 9,
         profile=Profile(
             parameters=facts, optimizers=optimizers, planned_steps=100, manual_optimization=True
@@ -196,8 +201,9 @@ def test_an_optimizer_that_is_never_asked_to_step() -> None:
         _two_optimizers([float("nan")] * 8 + [2.3]),
         _two_optimizers([float("nan")] * 9, finished=False),
         _two_optimizers([float("nan")] * 9, cut=True),
+        _two_optimizers([float("nan")] * 9, gradient=1.0),
     ],
-    ids=["both step", "one steps late", "one may step yet", "no gradient reaches it"],
+    ids=["both", "one steps late", "one may step yet", "no gradient reaches it", "one loss"],
 )
 def test_optimizers_that_step_or_have_nothing_to_step_for(run: History) -> None:
     assert RULE.check(run) is None
