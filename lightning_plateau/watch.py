@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -23,7 +24,7 @@ from lightning_plateau.inquiry import Inquiry
 from lightning_plateau.ranks import Ranks
 from lightning_plateau.recording.batch import batch_size
 from lightning_plateau.recording.draft import Draft
-from lightning_plateau.recording.profile import Hints, take_profile
+from lightning_plateau.recording.profile import Hints, parameter_facts, take_profile, thawed
 from lightning_plateau.recording.recorder import EARLY_SAMPLES, FEW_SAMPLES, Recorder
 from lightning_plateau.recording.validation import ValidationLoss, loss_name
 from lightning_plateau.recording.waiting import Waiting
@@ -156,6 +157,9 @@ class Watch:
             recorder.profile = profile_of(trainer, module, adapt(trainer))
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         closely = recorder.sampling
+        if closely and thawed(recorder.profile, module):
+            parameters = parameter_facts(trainer, module)
+            recorder.profile = replace(recorder.profile, parameters=parameters)
         closed = recorder.end_batch(
             loss=loss if isinstance(loss, Tensor) else None,
             learning_rates=treatment.learning_rates(closely=closely),

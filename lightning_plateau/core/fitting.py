@@ -191,12 +191,19 @@ def inputs_count(history: History) -> bool | None:
 
 IGNORED = 1e-6
 """Largest change of the loss, as a share, where the inputs are ignored."""
+HALF = frozenset({"float16", "bfloat16"})
+"""Types whose neighbouring numbers lie further apart than IGNORED, by far."""
 MIXED = 0.01
 """Least change of a prediction, as a share of the spread of all, where samples are mixed."""
 
 
 def ignored_inputs(history: History) -> bool | None:
-    """Return whether zero-inputs found the loss the same whatever the inputs; None if not made."""
+    """Return whether zero-inputs found the loss the same whatever the inputs.
+
+    None where it was not made, and where weights of half precision make losses too coarse to tell.
+    """
+    if any(fact.dtype in HALF for fact in history.profile.parameters):
+        return None
     row = latest(history, EXPERIMENT_ZERO_INPUTS)
     real, zeroed, swapped = (row.get(name, math.nan) for name in ("real", "zeroed", "swapped"))
     if not all(math.isfinite(loss) for loss in (real, zeroed, swapped)):

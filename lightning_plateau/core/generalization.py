@@ -90,11 +90,11 @@ STEADY = 3
 def validation_falls(history: History) -> bool:
     """Whether the latest validation is clearly lower than any before, and than guessing.
 
-    Or it is lower than guessing, each was lower than the one before, the latest does not lag
-    behind, and at that pace they will be clearly lower than guessing by the planned end, or in as
-    many validations again, by updates of a thousandth of the weights or more: one that crawls gets
-    nowhere. All validations see the same samples, so that the noise of single batches has no part
-    in it.
+    Or each was lower than the one before, the latest does not lag behind the few before it, and at
+    the pace of these they will be clearly lower than guessing by the planned end, or in as many
+    validations again, by updates of a thousandth of the weights or more: one that crawls gets
+    nowhere. Above guessing, five validations must say so. All of them see the same samples, so that
+    the noise of single batches has no part in it.
 
     Example:
         >>> from lightning_plateau.core.tape import Operand, Operation, Tape
@@ -122,14 +122,17 @@ def validation_falls(history: History) -> bool:
     arrives = now - pace * more * len(values) < guess.loss - CLEARLY * abs(guess.loss)
     moved = weight_updates(history)
     crawls = moved is not None and moved.typical < LEAST_UPDATE
-    return pace > 0.0 and now < guess.loss and arrives and not crawls
+    # What comes down from above may come to rest at guessing: more of them must tell.
+    enough = now < guess.loss or len(values) > STEADY + 1
+    return pace > 0.0 and enough and arrives and not crawls
 
 
 def _pace(values: Floats) -> float:
-    """Return by how much values fall each time; 0 where they do not, or the last time by less."""
+    """Return by how much values fall of late; 0 where one did not, or the last one by less."""
     falls = -np.diff(values)
-    steady = len(values) >= STEADY and (falls > 0).all() and falls[-1] > 0.5 * falls.mean()
-    return float(falls.mean()) if steady else 0.0
+    recent = float(falls[-STEADY:].mean())
+    steady = len(values) >= STEADY and (falls > 0).all() and falls[-1] > 0.5 * recent
+    return recent if steady else 0.0
 
 
 HELD = 0.1

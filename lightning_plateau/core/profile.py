@@ -193,6 +193,15 @@ class Profile(Derivable):
         """Shapes of the parameters by name."""
         return {fact.name: fact.shape for fact in self.parameters}
 
+    def held_alone(self, optimizer: int) -> tuple[str, ...]:
+        """Return the trainable parameters of an optimizer that no other one holds."""
+        groups = [
+            [name for group in one.groups for name in group.parameters] for one in self.optimizers
+        ]
+        others = {name for one, names in enumerate(groups) if one != optimizer for name in names}
+        own = self.trainable - others
+        return tuple(name for name in groups[optimizer] if name in own)
+
     def module(self, name: str) -> ModuleFact | None:
         """Return the submodule of that dotted name, or None."""
         return _modules_by_name(self).get(name)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from lightning_plateau.core.objective import CLOSING_OPERATIONS
-from lightning_plateau.core.tape import LOSSES, Operation, Tape
+from lightning_plateau.core.tape import LOSSES, SHAPE_OPERATIONS, Operation, Tape
 
 LIKELIHOODS = frozenset({"log_softmax", "logsigmoid"})
 """Logarithms of probabilities: a loss is made of their negatives."""
@@ -14,6 +14,13 @@ LIKELIHOODS = frozenset({"log_softmax", "logsigmoid"})
 _PICKING = frozenset({"gather", "getitem", "index_select", "take_along_dim", "diag", "diagonal"})
 _DIFFERENCES = frozenset({"sub", "subtract", "isub"})
 _PRODUCTS = frozenset({"mul", "multiply", "rmul", "imul", "div", "divide", "truediv", "itruediv"})
+_PROPORTIONAL = (
+    SHAPE_OPERATIONS
+    | _DIFFERENCES
+    | _PRODUCTS
+    | frozenset({"mean", "sum", "nanmean", "nansum", "neg", "negative", "add", "iadd", "rsub"})
+)
+"""Operations whose result grows with what they are given, given plain numbers beside it."""
 _EVEN = frozenset({"abs", "absolute", "pow", "square", "norm", "vector_norm", "cosh", "var", "std"})
 """Operations that forget the sign."""
 
@@ -48,6 +55,32 @@ def signs(tape: Tape) -> dict[int, frozenset[int]]:
                 for before, passed in _before(operation, sign):
                     wanted[before].add(passed)
     return found
+
+
+def proportional(tape: Tape) -> frozenset[int]:
+    """Return the operations that the loss grows with in proportion, however large they become.
+
+    Example:
+        >>> from lightning_plateau.core.tape import Operand
+        >>> x, y = Operand("batch", 0, "0", (8,)), Operand("batch", 1, "1", (8,))
+        >>> gap = Operation(0, "sub", "", (x, y), (8,))
+        >>> mean = Operation(1, "mean", "", (Operand("operation", 0),))
+        >>> square = Operation(1, "square", "", (Operand("operation", 0),))
+        >>> 0 in proportional(Tape(0, (gap, mean), root=1))
+        True
+        >>> 0 in proportional(Tape(0, (gap, square), root=1))
+        False
+    """
+    if tape.root is None or not 0 <= tape.root < len(tape):
+        return frozenset()
+    wanted = {tape.root}
+    for index in range(tape.root, -1, -1):
+        operation = tape.operations[index]
+        if index not in wanted or operation.name not in _PROPORTIONAL:
+            continue
+        if operation.name not in _PRODUCTS or len(operation.operands) == 1:
+            wanted.update(o.index for o in operation.operands if o.source == "operation")
+    return frozenset(wanted)
 
 
 def _before(operation: Operation, sign: int) -> Iterator[tuple[int, int]]:

@@ -20,6 +20,9 @@ POSITIONAL = {
     "reshape": (),
 }
 
+TRANSPOSED = frozenset({"T", "mT", "H", "mH"})
+"""Properties of a tensor that exchange dimensions; the others read the elements as they are."""
+
 
 def operation_name(function: Callable[..., Any]) -> str:
     """Return the name of a torch function as the tape writes it.
@@ -28,10 +31,13 @@ def operation_name(function: Callable[..., Any]) -> str:
         >>> import torch
         >>> operation_name(torch.Tensor.__rsub__), operation_name(torch.relu_)
         ('rsub', 'relu')
+        >>> operation_name(torch.Tensor.T.__get__), operation_name(torch.Tensor.real.__get__)
+        ('t', 'view')
     """
     name = getattr(function, "__name__", "unknown")
-    if name == "__get__":
-        return "view"  # properties that return tensors: x.T, x.mT, x.real
+    if name == "__get__":  # properties that return tensors: x.T, x.real
+        attribute = getattr(getattr(function, "__self__", None), "__name__", "")
+        return "t" if attribute in TRANSPOSED else "view"
     return name.strip("_") or "unknown"
 
 

@@ -84,6 +84,31 @@ def _scalars(settings: Mapping[str, Any]) -> dict[str, Value]:
     return plain
 
 
+def parameter_facts(trainer: Any, module: nn.Module) -> tuple[ParameterFact, ...]:
+    """Return what each parameter is: trainable or frozen, and whether an optimizer holds it."""
+    optimized = {id(p) for o in trainer.optimizers for g in o.param_groups for p in g["params"]}
+    return tuple(
+        ParameterFact(
+            clean_name(name),
+            clean_name(name).rpartition(".")[0],
+            _shape(parameter),
+            str(parameter.dtype).removeprefix("torch."),
+            parameter.requires_grad,
+            id(parameter) in optimized,
+        )
+        for name, parameter in module.named_parameters()
+    )
+
+
+def thawed(profile: Profile, module: nn.Module) -> bool:
+    """Whether a parameter that was frozen when the profile was taken is trainable now."""
+    frozen = profile.frozen
+    return bool(frozen) and any(
+        parameter.requires_grad and clean_name(name) in frozen
+        for name, parameter in module.named_parameters()
+    )
+
+
 def take_profile(
     trainer: Any, module: nn.Module, capabilities: list[tuple[str, ...]], hints: Hints
 ) -> Profile:
@@ -96,21 +121,10 @@ def take_profile(
         hints: What the user says about the task.
     """
     names = {id(p): clean_name(n) for n, p in module.named_parameters()}
-    optimized = {id(p) for o in trainer.optimizers for g in o.param_groups for p in g["params"]}
     loader = trainer.train_dataloader
     batches = trainer.num_training_batches
     return Profile(
-        parameters=tuple(
-            ParameterFact(
-                names[id(p)],
-                names[id(p)].rpartition(".")[0],
-                _shape(p),
-                str(p.dtype).removeprefix("torch."),
-                p.requires_grad,
-                id(p) in optimized,
-            )
-            for p in module.parameters()
-        ),
+        parameters=parameter_facts(trainer, module),
         modules=tuple(_module_fact(clean_name(n), m) for n, m in module.named_modules()),
         optimizers=tuple(
             OptimizerFact(

@@ -52,7 +52,8 @@ class LabelsOutOfRange(Rule):
         ``nll_loss`` or ``multi_margin_loss`` is given, ``ignore_index`` apart; a target outside
         [0, 1] in a binary cross-entropy; labels of 0 and 1 where a loss reads -1 and 1
         (``cosine_embedding_loss``, ``margin_ranking_loss``, ``hinge_embedding_loss``,
-        ``soft_margin_loss``). Also in a later batch: when training died in it, and its
+        ``soft_margin_loss``); zeros and ones where ``multilabel_margin_loss`` reads lists of label
+        numbers that end with -1. Also in a later batch: when training died in it, and its
         labels lie outside the range while those of the batches before did not.
 
     Why it matters:
@@ -116,6 +117,8 @@ class LabelsOutOfRange(Rule):
                     return self._report(history, tape.step, call, lowest, highest)
             for loss in filter(_without_signs, tape.losses):
                 return self._report_signs(history, tape.step, loss)
+            for loss in filter(_without_end, tape.losses):
+                return self._report_without_end(history, tape.step, loss)
         return self._fatal_batch(history)
 
     def _report_signs(self, history: History, step: int, loss: Operation) -> Finding:
@@ -125,6 +128,19 @@ class LabelsOutOfRange(Rule):
             f"{loss.name} reads -1 and 1, but was given labels of 0 and 1 at step {step}",
             evidence=(Evidence("lowest label", 0.0, -1.0, loss.site),),
             fix="map the labels from {0, 1} to {-1, 1}: y = 2 * y - 1",
+            where=loss.site,
+            step=step,
+        )
+
+    def _report_without_end(self, history: History, step: int, loss: Operation) -> Finding:
+        return self.finding(
+            history,
+            1.0,
+            f"{loss.name} reads the numbers of the labels that a sample has, ended by -1, and was "
+            f"given no -1 at step {step}: as if each sample had every label",
+            evidence=(Evidence("lowest label", 0.0, -1.0, loss.site),),
+            fix="for zeros and ones, one for each label: F.binary_cross_entropy_with_logits, or "
+            "F.multilabel_soft_margin_loss",
             where=loss.site,
             step=step,
         )
@@ -193,6 +209,14 @@ def _without_signs(loss: Operation) -> bool:
     seen = loss.operands[place].statistics
     marks = seen.get("minimum"), seen.get("maximum"), seen.get("integer")
     return marks == (0.0, 1.0, 1.0)
+
+
+def _without_end(loss: Operation) -> bool:
+    """Whether a loss that reads lists of labels was given none that ends."""
+    if loss.name != "multilabel_margin_loss" or len(loss.operands) < 2:
+        return False
+    target = loss.operands[1]
+    return bool(target.shape) and target.shape[-1] > 2 and target.statistics.get("minimum", -1) >= 0
 
 
 def _ignored(attributes: Mapping[str, object]) -> float:

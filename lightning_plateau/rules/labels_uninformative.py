@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,8 @@ from lightning_plateau.core.finding import Evidence, Finding
 from lightning_plateau.core.fitting import LabelTest, inputs_count, label_test
 from lightning_plateau.core.generalization import generalization
 from lightning_plateau.core.history import Floats, History
+from lightning_plateau.core.labels import labels
+from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.patience import patience
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Rule
@@ -21,6 +23,7 @@ from lightning_plateau.core.signal import (
     LOSS,
     VALIDATION_LOSS,
 )
+from lightning_plateau.core.tape import CLASS_LOSSES, Tape
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class LabelsUninformative(Rule):
         seen before is memory. While validation is still getting better nothing is said. Where the
         experiment with shuffled labels was made, it decides: the labels as they are were learned no
         faster than shuffled ones, and helped no more on batches that were not trained on, and the
-        run learned nothing while its samples were new.
+        run learned nothing while its samples were new. Or every label that was counted in two
+        epochs is the same, though the loss tells several classes apart.
 
     Why it matters:
         Labels that were shuffled, joined to the wrong rows or drawn at random cannot be learned by
@@ -83,11 +87,40 @@ class LabelsUninformative(Rule):
     near_chance: float = 0.98
     near_chance_elsewhere: float = 0.75
     memorized: float = 0.9
+    least_batches: int = 8
+    fewest_samples: int = 200
+    far: float = 2.0
     least_steps: int = 40
     most_fall: float = 0.05
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where only samples seen before are predicted better than by guessing."""
+        constant = self._constant(history)
+        return self._memorized(history) if constant is None else constant
+
+    def _constant(self, history: History) -> Finding | None:
+        """Return the fault where each label that was counted is the same."""
+        counted, epoch = labels(history), history.profile.steps_per_epoch
+        tape = history.last_tape
+        if counted is None or len(counted.names) > 1 or epoch is None or tape is None:
+            return None
+        seen = float(counted.totals.sum())
+        long = history.step >= 2 * epoch and len(counted.steps) >= self.least_batches
+        if not long or seen < self.fewest_samples or not _classifies(tape):
+            return None
+        found = self.finding(
+            history,
+            0.9,
+            f"each of {seen:.0f} labels that were counted in {len(counted.steps)} batches is "
+            f"{counted.names[0]}: the same answer for every input is all there is to learn",
+            evidence=(Evidence("classes that occur", 1.0, 2.0),),
+            fix="print the labels of a few samples as the data set makes them: a mapping that "
+            "finds no key, a path cut off in the wrong place, a division that rounds down to 0",
+        )
+        return replace(found, explains=(*found.explains, "LP602"))  # what validation says is right
+
+    def _memorized(self, history: History) -> Finding | None:
+        """Return the fault where an experiment or the validation tells."""
         tried = label_test(history)
         if tried is not None and tried.informative is not None:
             found = None if tried.informative else self._tested(history, tried)
@@ -99,7 +132,9 @@ class LabelsUninformative(Rule):
         if chance is None or chance <= 0 or young:
             return None
         best, now = float(beside.validation.min()), float(beside.training[-1])
-        if best < self.near_chance * chance or now > self.memorized * chance:
+        # Where no validation comes near to a constant answer, it is not knowledge that is wanting.
+        without_gain = self.near_chance * chance <= best <= self.far * chance
+        if not without_gain or now > self.memorized * chance:
             return None
         if self._improves(beside.validation):
             return None
@@ -180,6 +215,17 @@ class LabelsUninformative(Rule):
             return None
         new = losses.until(steps).values
         return new[-max(1, len(new) // 4) :] if len(new) else None
+
+
+def _classifies(tape: Tape) -> bool:
+    """Whether every loss function compares scores of several classes with labels of the batch."""
+    compared = comparisons(tape)
+    return bool(compared) and all(
+        one.operation.name in CLASS_LOSSES
+        and one.prediction.shape[1:2] > (1,)
+        and tape.from_batch(one.target) is not None
+        for one in compared
+    )
 
 
 def _error(values: Floats) -> float:

@@ -13,8 +13,8 @@ from lightning_plateau.core.likeness import Likeness, likenesses
 from lightning_plateau.core.objective import comparisons
 from lightning_plateau.core.progress import progress
 from lightning_plateau.core.rule import Method, Rule
-from lightning_plateau.core.sign import LIKELIHOODS, signs
-from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.sign import LIKELIHOODS, proportional, signs
+from lightning_plateau.core.signal import GRADIENT_NORM, LOSS
 from lightning_plateau.core.tape import Tape
 
 
@@ -27,7 +27,11 @@ class NegatedLoss(Rule):
         are not; and the loss is below zero, which no such loss can be. Or the loss is written by
         hand and grows with the product of predictions and targets (an overlap, a cosine, a Dice
         coefficient without ``1 -``), targets come into it by nothing else, and while it fell the
-        correlation of the two fell below zero, or their cosine to half of what it was.
+        correlation of the two fell below zero, or their cosine to half of what it was. Or all that
+        the loss compares are differences of predictions and targets that enter it in proportion,
+        with no square or absolute value, and it is below zero. Or the loss has fallen a thousand
+        times as far below zero as it was at the start, and the gradient has grown a thousandfold
+        with it, as it does where a term is subtracted that grows faster than what is added.
 
     Why it matters:
         The loss goes down without end, and each step moves the model away from the targets.
@@ -57,7 +61,7 @@ class NegatedLoss(Rule):
     code: ClassVar[str] = "LP710"
     name: ClassVar[str] = "negated-loss"
     needs_failure: ClassVar[bool] = False
-    requires: ClassVar = (LOSS,)
+    requires: ClassVar = (LOSS, GRADIENT_NORM)
     explains: ClassVar = (
         "LP201",
         "LP202",
@@ -77,13 +81,20 @@ class NegatedLoss(Rule):
     why: ClassVar[str] = "each step moves the model away from the targets"
 
     least_correlation: float = 0.1
+    few: int = 5
+    growth: float = 1e3
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where all that is minimized should be maximized, or the reverse."""
         losses, tape = history[LOSS].finite.values, history.last_tape
         if tape is None or len(history.profile.optimizers) > 1 or not len(losses):
             return None
-        return self._negated(history, tape) or self._made_unlike(history, tape)
+        return (
+            self._negated(history, tape)
+            or self._made_unlike(history, tape)
+            or self._signed_errors(history, tape)
+            or self._bottomless(history)
+        )
 
     def _negated(self, history: History, tape: Tape) -> Finding | None:
         """Return the fault where loss functions or log-probabilities have the wrong sign."""
@@ -139,6 +150,46 @@ class NegatedLoss(Rule):
             fix="return 1 - overlap (or -overlap): optimizers minimize what training_step returns",
             where=site,
             step=tape.step,
+        )
+
+    def _signed_errors(self, history: History, tape: Tape) -> Finding | None:
+        """Return the fault where errors below zero are taken for better than none."""
+        compared, losses = comparisons(tape), history[LOSS].finite.values
+        if not compared or signs(tape) or not np.median(losses[-self.few :]) < 0:
+            return None
+        straight = proportional(tape)
+        aimed = all(tape.from_batch(one.target) is not None for one in compared)
+        if not aimed or any(one.operation.index not in straight for one in compared):
+            return None
+        site = compared[0].operation.site
+        return self.finding(
+            history,
+            0.9,
+            f"the loss is the mean of differences ({site}), not of their squares or absolute "
+            f"values: it went from {losses[0]:.4g} to {losses[-1]:.4g}",
+            evidence=(Evidence(LOSS.tag, float(losses[-1]), 0.0, site),),
+            fix="F.mse_loss(prediction, target), or F.l1_loss: an error below zero is one as well",
+            where=site,
+            step=0,
+        )
+
+    def _bottomless(self, history: History) -> Finding | None:
+        """Return the fault where the loss falls for ever, the faster the lower it is."""
+        losses, norms = history[LOSS].finite.values, history[GRADIENT_NORM].finite.values
+        if min(len(losses), len(norms)) < 4 * self.few:
+            return None
+        start, now = np.median(losses[: self.few]), np.median(losses[-self.few :])
+        calm, steep = np.median(norms[: self.few]), np.median(norms[-self.few :])
+        if not 0 < self.growth * calm < steep or -now < self.growth * max(abs(start), 1e-12):
+            return None
+        return self.finding(
+            history,
+            0.8,
+            f"the loss went from {start:.3g} to {now:.3g} and the gradient norm from {calm:.2g} to "
+            f"{steep:.2g}: what is minimized has no lower bound",
+            evidence=(Evidence(LOSS.tag, float(now), -self.growth * abs(float(start))),),
+            fix="look for a term that is subtracted and should be added: a divergence, a penalty, "
+            "a distance",
         )
 
 

@@ -179,7 +179,7 @@ class NoGradient(Rule):
         several = len(history.profile.optimizers) > 1
         for index, column in enumerate(losses.labels if several else ()):
             own = losses.column(column).finite.tail(self.window)
-            held = _held(history, index)
+            held = history.profile.held_alone(index)
             rows = np.isin(gradients.steps, own.steps)
             columns = [gradients.places[name] for name in held if name in gradients.places]
             given = np.isfinite(gradients.values[rows][:, columns])
@@ -202,17 +202,6 @@ class NoGradient(Rule):
             "between them and it (a generator learns from D(fake), not from D(fake.detach()))",
             where=held[0],
         )
-
-
-def _held(history: History, index: int) -> tuple[str, ...]:
-    """Return the trainable parameters of an optimizer that no other one holds."""
-    groups = [
-        [name for group in optimizer.groups for name in group.parameters]
-        for optimizer in history.profile.optimizers
-    ]
-    others = {name for other, names in enumerate(groups) if other != index for name in names}
-    own = history.profile.trainable - others
-    return tuple(name for name in groups[index] if name in own)
 
 
 def _expected(history: History) -> bool:

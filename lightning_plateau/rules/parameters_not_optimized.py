@@ -13,7 +13,7 @@ from lightning_plateau.core.finding import Evidence, Finding, Severity
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import ParameterFact
 from lightning_plateau.core.rule import Method, Rule
-from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS
+from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS_PER_OPTIMIZER
 from lightning_plateau.core.tape import LINEAR_OPERATIONS, NORMALIZATIONS, Operation, Tape
 
 _LAYERS = LINEAR_OPERATIONS | NORMALIZATIONS | {"embedding"}
@@ -26,12 +26,13 @@ class ParametersNotOptimized(Rule):
 
     What it detects:
         Trainable parameters that the loss was computed with, under gradient, and that are in no
-        parameter group of any optimizer; or that the module itself does not know, because their
-        layers are kept in a plain list or dict; or that were put in the place of those that the
-        optimizer holds: these never get a gradient, though forward uses parameters of their names
-        and the way from there to the loss is open. Layers before the first optimized one may have
-        been left out on purpose (a pretrained body), so there it is a warning; elsewhere it is an
-        error.
+        parameter group of any optimizer (those that were unfrozen after it was made, too); or that
+        the module itself does not know, because their layers are kept in a plain list or dict; or
+        that were put in the place of those that the optimizer holds: these never get a gradient,
+        though forward uses parameters of their names and the way from there to the loss is open; or
+        that one of several optimizers holds, which made no step in most of the run while another
+        one did. Layers before the first optimized one may have been left out on purpose (a
+        pretrained body), so there it is a warning; elsewhere it is an error.
 
     Why it matters:
         Their gradients are computed and thrown away; they keep their random start.
@@ -86,17 +87,46 @@ class ParametersNotOptimized(Rule):
     method: ClassVar[Method] = "configure_optimizers"
     why: ClassVar[str] = "their gradients are thrown away, and they keep their random start"
 
-    requires: ClassVar = (GRADIENT_NORM, GRADIENT_NORMS)
+    requires: ClassVar = (GRADIENT_NORM, GRADIENT_NORMS, LOSS_PER_OPTIMIZER)
 
     most_named: int = 3
     minimum_rows: int = 5
+    late: float = 0.75
 
     def check(self, history: History) -> Finding | None:
         """Return the fault where used trainable parameters are in no optimizer."""
         strays = _strays(history)
         if strays:
             return self._report_strays(history, strays)
-        return self._forgotten(history) or self._replaced(history)
+        return self._forgotten(history) or self._replaced(history) or self._unstepped(history)
+
+    def _unstepped(self, history: History) -> Finding | None:
+        """Return the fault where an optimizer is never asked to step, and another one is."""
+        steps, planned = history[LOSS_PER_OPTIMIZER], history.profile.planned_steps
+        over = history.finished or (planned is not None and history.step >= self.late * planned)
+        if not over or len(history.profile.optimizers) != len(steps.labels):
+            return None
+        made = np.isfinite(steps.values).sum(axis=0)
+        if len(made) < 2 or made.min() > 0 or made.max() < self.minimum_rows:
+            return None
+        optimizer = int(made.argmin())
+        held = history.profile.held_alone(optimizer)
+        used = [_on_open_ways(tape) for tape in history.tapes[-2:]]
+        lost = [name for name in held if used and all(name in ways for ways in used)]
+        # Of two that step on one loss only the first has it for its own; both have gradients.
+        if not lost or not set(held).isdisjoint(_with_gradient(history)):
+            return None
+        kind = history.profile.optimizers[optimizer].kind
+        return self.finding(
+            history,
+            1.0,
+            f"optimizer {optimizer} ({kind}) has made no step in {made.max()}, though gradients "
+            f"reach what it holds: {', '.join(lost[: self.most_named])}"
+            + (f" and {len(lost) - self.most_named} more" if len(lost) > self.most_named else ""),
+            evidence=(Evidence("steps of the optimizer", 0.0, float(made.max())),),
+            fix="call step() of each optimizer that self.optimizers() returns",
+            where=lost[0],
+        )
 
     def _replaced(self, history: History) -> Finding | None:
         """Return the fault where the optimizer holds others than forward uses by the same names."""
@@ -181,6 +211,13 @@ class ParametersNotOptimized(Rule):
             "to stay, say so: module.requires_grad_(False)",
             where=forgotten[0].name,
         )
+
+
+def _with_gradient(history: History) -> set[str]:
+    """Return the parameters whose gradient was seen as their optimizer stepped."""
+    gradients = history[GRADIENT_NORMS]
+    seen = np.isfinite(gradients.values).any(axis=0)
+    return {gradients.labels[column] for column in np.flatnonzero(seen)}
 
 
 def _used(history: History) -> dict[str, int]:

@@ -12,7 +12,7 @@ from lightning_plateau.core.history import History
 from lightning_plateau.core.layers import called
 from lightning_plateau.core.reshaping import straddles, transposed
 from lightning_plateau.core.rule import Remark, Rule
-from lightning_plateau.core.tape import CLASS_LOSSES, Operation, Tape
+from lightning_plateau.core.tape import CLASS_LOSSES, Operand, Operation, Tape
 
 _CONVOLUTIONS = frozenset(f"conv{way}{n}d" for way in ("", "_transpose") for n in (1, 2, 3))
 _SAME = frozenset({"contiguous", "float", "to", "squeeze", "log_softmax"})
@@ -28,7 +28,9 @@ class ReshapedNotTransposed(Rule):
         dimensions in another order, merged or not, while no way of merging neighbours and splitting
         single dimensions leads there: ``(32, 10, 8)`` to ``(10, 32, 8)``, masks that were permuted
         and reshaped back. And scores of a convolution, ``(16, 3, 8, 8)``, that become rows of as
-        many numbers as there are classes, ``(1024, 3)``, with no transposition on the way.
+        many numbers as there are classes, ``(1024, 3)``, with no transposition on the way; or
+        scores of a linear layer, classes last, ``(32, 10, 5)``, that a reshape makes
+        ``(32, 5, 10)`` for a loss that wants the classes second.
 
     Why it matters:
         A reshape keeps the elements in their order and only counts them anew. What were the steps
@@ -50,9 +52,9 @@ class ReshapedNotTransposed(Rule):
         Advice only: ``permute`` or ``transpose``, and a reshape only after that.
 
     Known limitations:
-        Where sizes divide each other (powers of two) the same mistake may be meant, and nothing is
-        said: whether samples mix is LP708's question. A reshape that undoes another one made by the
-        data set looks the same.
+        Where sizes divide each other (powers of two) and no loss says which dimension is which, the
+        same mistake may be meant, and nothing is said: whether samples mix is LP708's question. A
+        reshape that undoes another one made by the data set looks the same.
 
     References:
         Humbatova et al., 2020, Taxonomy of Real Faults in Deep Learning Systems (ICSE): wrong
@@ -86,7 +88,12 @@ class ReshapedNotTransposed(Rule):
     def check(self, history: History) -> Finding | None:
         """Return the fault at the first reshape that cuts across dimensions."""
         found = next(
-            (one for tape in history.tapes for one in (*_scrambling(tape), *_flattened(tape))), None
+            (
+                one
+                for tape in history.tapes
+                for one in (*_scrambling(tape), *_flattened(tape), *_moved(tape))
+            ),
+            None,
         )
         if found is None:
             return None
@@ -120,10 +127,8 @@ def _flattened(tape: Tape) -> Iterator[tuple[Tape, Operation, tuple[int, ...]]]:
     """Yield each reshape of a convolution's scores to rows that are not one place's."""
     for loss in tape.losses:
         rows = loss.operands[0].shape if loss.name in CLASS_LOSSES and loss.operands else ()
-        reshape = tape.producer(loss.operands[0]) if len(rows) == 2 else None
-        while reshape is not None and reshape.name in _SAME and reshape.operands:
-            reshape = tape.producer(reshape.operands[0])
-        if reshape is None or reshape.name not in _RESHAPES or not reshape.operands:
+        reshape = _reshape_of(tape, loss.operands[0]) if len(rows) == 2 else None
+        if reshape is None:
             continue
         before = reshape.operands[0].shape
         made = tape.origin(reshape.operands[0])
@@ -131,6 +136,34 @@ def _flattened(tape: Tape) -> Iterator[tuple[Tape, Operation, tuple[int, ...]]]:
             continue
         if len(before) > 2 and before[1] == rows[1] > 1 and prod(before[2:]) > 1:
             yield tape, reshape, (0, *range(2, len(before)), 1)
+
+
+def _moved(tape: Tape) -> Iterator[tuple[Tape, Operation, tuple[int, ...]]]:
+    """Yield each reshape of a layer's scores, classes last, to classes in front of the places.
+
+    A layer that makes as many numbers as there are classes, for each of several places, has them
+    last: where the loss wants them second, no reshape brings them there.
+    """
+    for loss in tape.losses:
+        wanted = loss.operands[0].shape if loss.name in CLASS_LOSSES and loss.operands else ()
+        reshape = _reshape_of(tape, loss.operands[0]) if len(wanted) > 2 else None
+        if reshape is None:
+            continue
+        before, classes = reshape.operands[0].shape, wanted[1]
+        made = tape.origin(reshape.operands[0])
+        if made is None or made.name != "linear" or made.shape != before:
+            continue
+        several = len(before) == len(wanted) and prod(before[1:-1]) > 1
+        if several and before[-1] == classes and wanted[1:] != before[1:]:
+            yield tape, reshape, (0, len(before) - 1, *range(1, len(before) - 1))
+
+
+def _reshape_of(tape: Tape, scores: Operand) -> Operation | None:
+    """Return the reshape that scores come from, but for what keeps their shape."""
+    reshape = tape.producer(scores)
+    while reshape is not None and reshape.name in _SAME and reshape.operands:
+        reshape = tape.producer(reshape.operands[0])
+    return reshape if reshape and reshape.name in _RESHAPES and reshape.operands else None
 
 
 def _larger(shape: tuple[int, ...]) -> str:

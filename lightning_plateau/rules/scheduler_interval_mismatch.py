@@ -25,8 +25,10 @@ class SchedulerIntervalMismatch(Rule):
         hundredth of its peak in the first third of the planned steps, while its own length is no
         more than the planned epochs; or one that begins low (``OneCycleLR``, ``LinearLR``), is
         stepped once an epoch and is longer than five times the planned epochs: it never leaves its
-        beginning. Of a ``LambdaLR`` that is stepped once an epoch the same is said where most of
-        the run is over, and it still rises, below a tenth of the rate that the optimizer was given.
+        beginning. One that is stepped on every batch and is longer than five times the planned
+        steps (the warm-up of a far longer run) does not leave it either. Of a ``LambdaLR`` the same
+        is said where most of the run is over, and it still rises, below a tenth of the rate that
+        the optimizer was given.
 
     Why it matters:
         The learning rate is gone within an epoch, or never arrives.
@@ -90,9 +92,8 @@ class SchedulerIntervalMismatch(Rule):
         if profile.manual_optimization or len(profile.schedulers) != 1:
             return None
         [scheduler] = profile.schedulers
-        if scheduler.interval == "step":
-            return self._too_fast(history, scheduler)
-        return self._too_slow(history, scheduler) or self._never_arrives(history, scheduler)
+        fast = self._too_fast(history, scheduler) if scheduler.interval == "step" else None
+        return fast or self._too_slow(history, scheduler) or self._never_arrives(history, scheduler)
 
     def _too_fast(self, history: History, scheduler: SchedulerFact) -> Finding | None:
         planned, since = history.profile.planned_steps, spent_at(history, self.spent)
@@ -118,22 +119,21 @@ class SchedulerIntervalMismatch(Rule):
         )
 
     def _too_slow(self, history: History, scheduler: SchedulerFact) -> Finding | None:
-        epochs, rates = history.profile.planned_epochs, history[LEARNING_RATES]
+        times, rates = _planned_times(scheduler, history.profile), history[LEARNING_RATES]
         length = scheduler.settings.get(_RISING.get(scheduler.kind, ""))
-        if epochs is None or not isinstance(length, int | float) or not len(rates):
+        if times is None or not isinstance(length, int | float) or not len(rates):
             return None
-        if length < self.most_lengths * max(1, epochs) or _starts_high(scheduler):
+        if length < self.most_lengths * max(1, times) or _starts_high(scheduler):
             return None
         planned = history.profile.planned_steps or 0
         meant = planned <= self.most_of_plan * length and length <= self.most_of_plan * planned
         return self.finding(
             history,
             1.0 if meant else 0.9,
-            f"{scheduler.kind} has {length:.0f} steps but is stepped once an epoch, {epochs} times "
-            "in all: the learning rate never leaves its beginning",
-            evidence=(Evidence("length of the schedule", float(length), float(epochs)),),
-            fix='"interval": "step" in the scheduler\'s dict: '
-            'return {"optimizer": o, "lr_scheduler": {"scheduler": s, "interval": "step"}}',
+            f"{scheduler.kind} has {length:.0f} steps but is stepped {_how_often(scheduler)}, "
+            f"{times} times in all: the learning rate never leaves its beginning",
+            evidence=(Evidence("length of the schedule", float(length), float(times)),),
+            fix=_fix_of_slow(scheduler),
             where=scheduler.kind,
             step=0,
         )
@@ -153,14 +153,34 @@ class SchedulerIntervalMismatch(Rule):
         return self.finding(
             history,
             0.8,
-            f"{scheduler.kind} is stepped once an epoch and still rises at step {history.step}: "
-            f"the learning rate has come to {100 * share:.2g} % of {meant:.3g}",
+            f"{scheduler.kind} is stepped {_how_often(scheduler)} and still rises at step "
+            f"{history.step}: the learning rate has come to {100 * share:.2g} % of {meant:.3g}",
             evidence=(Evidence("learning rate over that of the optimizer", share, self.arrived),),
-            fix='"interval": "step" in the scheduler\'s dict, if its warm-up counts steps: '
-            'return {"optimizer": o, "lr_scheduler": {"scheduler": s, "interval": "step"}}',
+            fix=_fix_of_slow(scheduler),
             where=scheduler.kind,
             step=0,
         )
+
+
+def _planned_times(scheduler: SchedulerFact, profile: Profile) -> int | None:
+    """Return how often the scheduler will be stepped; None where the run has no planned end."""
+    return profile.planned_steps if scheduler.interval == "step" else profile.planned_epochs
+
+
+def _how_often(scheduler: SchedulerFact) -> str:
+    return "on every batch" if scheduler.interval == "step" else "once an epoch"
+
+
+def _fix_of_slow(scheduler: SchedulerFact) -> str:
+    if scheduler.interval == "step":
+        return (
+            "a length that this run gets through: a share of "
+            "self.trainer.estimated_stepping_batches, such as its twentieth for a warm-up"
+        )
+    return (
+        '"interval": "step" in the scheduler\'s dict, if its length counts steps: '
+        'return {"optimizer": o, "lr_scheduler": {"scheduler": s, "interval": "step"}}'
+    )
 
 
 def _counts_epochs(scheduler: SchedulerFact, profile: Profile) -> bool | None:

@@ -39,6 +39,37 @@ def autoencoder_with_sigmoid_output() -> Training:
     )
 
 
+@program(family="autoencoder", part="validation")
+def parts_that_are_never_negative() -> Training:
+    """A factorization into parts above zero passes by the mean image on its way, and slowly."""
+
+    class Factors(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code, self.parts = nn.Linear(64, 16), nn.Parameter(0.3 * torch.rand(16, 64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.softplus(self.code(x)) @ self.parts
+
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            return F.mse_loss(self(batch[0]), batch[0])
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.parts.data.clamp_(min=0.0)
+
+        def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+            self.log("val_loss", F.mse_loss(self(batch[0]), batch[0]))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), lr=5e-3)
+
+    train, validation = _images(batch_size=32)
+    module = Factors()
+    return Training(
+        module, train, validation, {"max_epochs": 25}, lambda: _rebuilds(module, validation, 0.35)
+    )
+
+
 @program(family="autoencoder", data="photographs", part="validation")
 def convolutional_denoiser() -> Training:
     """Noise is taken from patches of photographs by a residual of convolutions."""

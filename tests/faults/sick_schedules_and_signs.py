@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
 from tests.faults import data
 from tests.faults.learner import Learner, adam, sgd
-from tests.faults.networks import convolutions
+from tests.faults.networks import convolutions, perceptron
 from tests.faults.program import Training, program
 
 
@@ -30,6 +30,17 @@ def warm_up_in_steps_stepped_by_epochs() -> Training:
 
     module = Learner(convolutions(1, 10, 8), optimizer=adam(), scheduler=warm_up)
     return Training(module, *_digits(), {"max_epochs": 8})
+
+
+@program("LP409", accepted=("LP407",), part="validation")
+def warm_up_of_a_far_longer_run() -> Training:
+    """A warm-up of a hundred thousand steps, taken from a paper; the run has four hundred."""
+
+    def warm_up(optimizer: Any) -> Any:
+        return LinearLR(optimizer, start_factor=1e-4, total_iters=100_000)
+
+    module = Learner(perceptron(64, 10), optimizer=adam(), scheduler=warm_up, interval="step")
+    return Training(module, *_digits(flat=True), {"max_epochs": 10})
 
 
 @program("LP416", accepted=("LP408", "LP405"), family="cnn", part="validation")

@@ -52,6 +52,30 @@ def pixels_viewed_and_turned() -> Training:
     return Training(Learner(Net()), *_digits(), {"max_epochs": 6})
 
 
+@program("LP711", family="rnn", data="tokens", part="validation")
+def classes_of_each_step_viewed() -> Training:
+    """Scores ``[B, T, C]`` become ``[B, C, T]``, as the loss wants them, by ``view``."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.head = (
+                nn.GRU(12, 32, batch_first=True, bidirectional=True),
+                nn.Linear(64, 5),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            states, _ = self.rnn(F.one_hot(x, 12).float())
+            scores = self.head(states)
+            return scores.view(len(x), 5, 10)
+
+    tokens = torch.randint(0, 12, (1000, 10))
+    sums = (tokens + tokens.roll(1, 1)) % 5
+    return Training(
+        Learner(Net(), optimizer=adam(5e-3)), *data.loaders(tokens, sums), {"max_epochs": 10}
+    )
+
+
 @program("LP708", accepted=("LP303",), family="transformer", part="validation")
 def attention_normalized_over_the_batch() -> Training:
     """Hand-written attention: the softmax runs over dimension 0."""

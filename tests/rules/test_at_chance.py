@@ -146,6 +146,8 @@ def test_validations_that_come_down_one_after_another_are_given_time() -> None:
         ([1.09, 1.075, 1.06], True),
         ([1.09, 1.06, 1.075], False),
         ([1.09, 1.06, 1.059], False),
+        ([1.6, 1.21, 1.17, 1.14, 1.11], True),
+        ([1.6, 1.21, 1.13, 1.11, 1.105], False),
         ([1.09, 1.089, 1.088], False),
     ):
         at_chance = history(

@@ -146,3 +146,20 @@ def test_zeros_and_ones_where_signs_are_read(loss: str, tensors: int) -> None:
         told = LabelsOutOfRange().check(run)
         assert (told is not None) is found
         assert told is None or (told.certain and "2 * y - 1" in told.fix)
+
+
+@pytest.mark.parametrize(
+    ("labels", "lowest", "found"), [(5, 0.0, True), (5, -1.0, False), (2, 0.0, False)]
+)
+def test_zeros_and_ones_where_lists_of_labels_are_read(
+    labels: int, lowest: float, *, found: bool
+) -> None:
+    seen = {"minimum": lowest, "maximum": 1.0, "integer": 1.0}
+    sides = (
+        Operand("operation", 0, shape=(8, labels)),
+        Operand("batch", 1, "label", (8, labels), statistics=seen),
+    )
+    loss = Operation(1, "multilabel_margin_loss", "", sides)
+    told = LabelsOutOfRange().check(history(tapes=[Tape(0, (Operation(0, "linear"), loss))]))
+    assert (told is not None) is found
+    assert told is None or (told.certain and "binary_cross_entropy_with_logits" in told.fix)

@@ -68,6 +68,30 @@ def test_silent(other: History) -> None:
     assert RULE.check(other) is None
 
 
+@pytest.mark.parametrize(
+    ("counts", "per_epoch", "found"),
+    [
+        ({"0": [32.0] * 12}, 50, True),
+        ({"0": [31.0] * 12, "3": [1.0] * 12}, 50, False),
+        ({"0": [32.0] * 3}, 50, False),
+        ({"0": [32.0] * 12}, 200, False),
+    ],
+    ids=["one", "two", "a few batches", "the first epoch"],
+)
+def test_the_same_label_for_all(
+    counts: dict[str, list[float]], per_epoch: int, *, found: bool
+) -> None:
+    learned = run(training=(0.5, 0.1, 0.05, 0.02, 0.01, 0.005), per_epoch=per_epoch)
+    counted = history({LABEL_COUNTS: counts}, every=25).series
+    told = RULE.check(replace(learned, series={**learned.series, **counted}))
+    assert (told is not None) is found
+    assert told is None or "each of 384 labels" in told.message
+
+
+def test_validation_far_above_guessing_is_no_want_of_knowledge() -> None:
+    assert RULE.check(run(validation=(240.0, 260.0, 300.0, 310.0, 320.0, 330.0))) is None
+
+
 def test_validation_that_still_gets_better_is_waited_for() -> None:
     late = (9.0, 6.0, 4.0, 3.2, 2.6, 2.4)
     assert RULE.check(run(validation=late)) is None

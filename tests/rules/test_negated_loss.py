@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_plateau.core.history import History
 from lightning_plateau.core.profile import OptimizerFact
-from lightning_plateau.core.signal import LOSS
+from lightning_plateau.core.signal import GRADIENT_NORM, LOSS
 from lightning_plateau.core.tape import Tape
 from lightning_plateau.rules.negated_loss import NegatedLoss
 from lightning_plateau.testing import history
@@ -124,3 +125,37 @@ def test_a_score_that_is_made_small(score) -> None:
 def test_likeness_that_is_sought_or_only_a_part_is_not_told(loss: Loss) -> None:
     torch.manual_seed(0)
     assert RULE.check(trained(loss, 1.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "level", "found"),
+    [
+        (lambda net, x, y: (net(x) - x[:, :3]).mean(), -2.0, True),
+        (lambda net, x, y: (x[:, :3] - net(x)).sum(1).mean() / 2, -2.0, True),
+        (lambda net, x, y: (net(x) - x[:, :3]).mean(), 2.0, False),
+        (lambda net, x, y: (net(x) - x[:, :3]).abs().mean(), -2.0, False),
+        (lambda net, x, y: ((net(x) - x[:, :3]) ** 2).mean() - 9, -2.0, False),
+        (lambda net, x, y: ((net(x) - x[:, :3]) * x[:, 1:]).mean(), -2.0, False),
+        (lambda net, x, y: net(x).mean() - net(x + 1).mean(), -2.0, False),
+    ],
+    ids=["errors", "turned", "above", "absolute", "squared", "weighted by data", "a critic"],
+)
+def test_errors_that_are_neither_squared_nor_absolute(
+    loss: Loss, level: float, *, found: bool
+) -> None:
+    told = RULE.check(run(loss, level))
+    assert (told is not None) is found
+    assert told is None or "mse_loss" in told.fix
+
+
+@pytest.mark.parametrize(
+    ("ends", "steep", "found"), [(-1e6, 1e5, True), (-1e6, 1.0, False), (-9.0, 1e5, False)]
+)
+def test_a_loss_without_a_lower_bound(ends: float, steep: float, *, found: bool) -> None:
+    seen = run(lambda net, x, y: F.mse_loss(net(x), x[:, :3]))
+    loss = [20.0] * 5 + list(np.geomspace(1.0, -ends, 30) * -1)
+    norms = [2.0] * 5 + list(np.geomspace(2.0, 2.0 * steep, 30))
+    fallen = history({GRADIENT_NORM: norms}, loss=loss)
+    told = RULE.check(replace(seen, series=fallen.series))
+    assert (told is not None) is found
+    assert told is None or "no lower bound" in told.message

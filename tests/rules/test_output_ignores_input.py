@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from lightning_plateau.core.history import History
+from lightning_plateau.core.profile import ParameterFact, Profile
 from lightning_plateau.core.signal import EXPERIMENT_ZERO_INPUTS
 from lightning_plateau.rules.output_ignores_input import OutputIgnoresInput
 from lightning_plateau.testing import history
@@ -63,6 +64,13 @@ def test_silent(healthy: History) -> None:
 def test_the_experiment_tells(zeroed: float, found: bool) -> None:
     tried = {EXPERIMENT_ZERO_INPUTS: {"real": [2.3], "zeroed": [zeroed], "swapped": [2.3]}}
     assert (RULE.check(history(tried)) is not None) is found
+
+
+@pytest.mark.parametrize(("dtype", "found"), [("float32", True), ("bfloat16", False)])
+def test_losses_of_half_precision_are_too_coarse_to_tell(dtype: str, found: bool) -> None:
+    tried = {EXPERIMENT_ZERO_INPUTS: {"real": [2.3], "zeroed": [2.3], "swapped": [2.3]}}
+    profile = Profile(parameters=(ParameterFact("fc.weight", "fc", (3, 4), dtype),))
+    assert (RULE.check(history(tried, profile=profile)) is not None) is found
 
 
 def test_the_same_image_for_every_sample() -> None:

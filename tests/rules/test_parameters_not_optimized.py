@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_plateau.core.finding import Severity
 from lightning_plateau.core.history import History
-from lightning_plateau.core.profile import OptimizerFact, ParameterFact, Profile
-from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS
+from lightning_plateau.core.profile import GroupFact, OptimizerFact, ParameterFact, Profile
+from lightning_plateau.core.signal import GRADIENT_NORM, GRADIENT_NORMS, LOSS_PER_OPTIMIZER
 from lightning_plateau.core.tape import Operand, Operation, Tape
 from lightning_plateau.rules.parameters_not_optimized import ParametersNotOptimized
 from lightning_plateau.testing import history
+from tests.faults.learner import Learner
+from tests.faults.observation import observe
+from tests.faults.program import Program, Training
 from tests.rules.taped import labels, optimizing, points, taped
 
 RULE = ParametersNotOptimized()
@@ -152,3 +158,69 @@ def test_parameters_that_were_replaced_after_the_optimizer_was_made(
     seen = ParametersNotOptimized().check(run)
     assert (seen is not None) is found
     assert seen is None or "never got a gradient" in seen.message
+
+
+def _two_optimizers(
+    steps: list[float], *, finished: bool = True, cut: bool = False, gradient: float = float("nan")
+) -> History:
+    """Return a run of an encoder and a decoder, and how the encoder's optimizer stepped."""
+    facts = tuple(ParameterFact(name, "", (4, 4), optimized=True) for name in ("body", "head"))
+    weights = {fact.name: Operand("parameter", name=fact.name) for fact in facts}
+    calls = (
+        Operation(0, "linear", operands=(Operand("batch", 0, "0"), weights["body"])),
+        Operation(1, "detach", operands=(Operand("operation", 0),), requires_grad=not cut),
+        Operation(2, "linear", operands=(Operand("operation", 1), weights["head"])),
+    )
+    optimizers = tuple(OptimizerFact("Adam", (GroupFact((fact.name,)),)) for fact in facts)
+    run = history(
+        {
+            LOSS_PER_OPTIMIZER: {"0": steps, "1": [2.3] * 9},
+            GRADIENT_NORMS: {"body": [gradient] * 9, "head": [1.0] * 9},
+        },
+        loss=[2.3] * 9,
+        profile=Profile(
+            parameters=facts, optimizers=optimizers, planned_steps=100, manual_optimization=True
+        ),
+        tapes=[Tape(0, calls, root=2)],
+    )
+    return replace(run, finished=finished)
+
+
+def test_an_optimizer_that_is_never_asked_to_step() -> None:
+    found = RULE.check(_two_optimizers([float("nan")] * 9))
+    assert found is not None
+    assert found.message == (
+        "optimizer 0 (Adam) has made no step in 9, though gradients reach what it holds: body"
+    )
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        _two_optimizers([2.3] * 9),
+        _two_optimizers([float("nan")] * 8 + [2.3]),
+        _two_optimizers([float("nan")] * 9, finished=False),
+        _two_optimizers([float("nan")] * 9, cut=True),
+        _two_optimizers([float("nan")] * 9, gradient=1.0),
+    ],
+    ids=["both", "one steps late", "one may step yet", "no gradient reaches it", "one loss"],
+)
+def test_optimizers_that_step_or_have_nothing_to_step_for(run: History) -> None:
+    assert RULE.check(run) is None
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_layers_that_were_unfrozen_after_the_optimizer_was_made(*, added: bool) -> None:
+    class Thawing(Learner):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 1:
+                self.net[0].requires_grad_(requires_grad=True)
+                if added:
+                    self.optimizers().add_param_group({"params": list(self.net[0].parameters())})
+
+    x, y = points(samples=64), labels(64)
+    module = Thawing(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)))
+    module.net[0].requires_grad_(requires_grad=False)
+    train = DataLoader(TensorDataset(x, y), 8)
+    observed = observe(Program(lambda: Training(module, train, None, {"max_epochs": 12})))
+    assert ("LP410" in observed.codes) is not added

@@ -19,6 +19,11 @@ def scores(net: nn.Module, x: Tensor) -> Tensor:
     return F.conv2d(x, net.weight[:2, :1, None, None], padding=0)
 
 
+def tags(net: nn.Module, x: Tensor) -> Tensor:
+    """Return scores of five classes for each of ten steps, ``[9, 10, 5]``."""
+    return F.linear(x, net.weight[:5])
+
+
 FAULTS: dict[str, tuple[Loss, Tensor, Tensor]] = {
     "time and batch exchanged by view": (
         lambda net, x, y: net(x.view(10, 9, 4)).mean(),
@@ -44,6 +49,11 @@ FAULTS: dict[str, tuple[Loss, Tensor, Tensor]] = {
         lambda net, x, y: F.nll_loss(scores(net, x).view(-1, 2).log_softmax(1), y.view(-1)),
         IMAGES,
         CLASSES,
+    ),
+    "scores of steps, the classes moved by view": (
+        lambda net, x, y: F.cross_entropy(tags(net, x).view(9, 5, 10), y[:, 0]),
+        SEQUENCES,
+        torch.zeros(9, 6, 10, dtype=torch.long),
     ),
 }
 HEALTHY: dict[str, tuple[Loss, Tensor, Tensor]] = {
@@ -79,6 +89,26 @@ HEALTHY: dict[str, tuple[Loss, Tensor, Tensor]] = {
         lambda net, x, y: F.cross_entropy(
             net(x).reshape(-1, 6), y[:, :1].expand(-1, 2, -1)[0, 0, :1].expand(90)
         ),
+        SEQUENCES,
+        CLASSES,
+    ),
+    "scores of steps, the classes moved": (
+        lambda net, x, y: F.cross_entropy(tags(net, x).transpose(1, 2), y[:, 0]),
+        SEQUENCES,
+        torch.zeros(9, 6, 10, dtype=torch.long),
+    ),
+    "several labels of one sample": (
+        lambda net, x, y: F.cross_entropy(net(x[:, 0]).view(9, 2, 3), y[:, 0, :3]),
+        SEQUENCES,
+        torch.zeros(9, 6, 10, dtype=torch.long),
+    ),
+    "scores of the only step": (
+        lambda net, x, y: F.cross_entropy(tags(net, x[:, :1]).view(9, 5, 1), y[:, 0, :1]),
+        SEQUENCES,
+        torch.zeros(9, 6, 10, dtype=torch.long),
+    ),
+    "a weight by its property T": (
+        lambda net, x, y: (x @ net.weight[:3].T @ net.weight[:3]).mean(),
         SEQUENCES,
         CLASSES,
     ),

@@ -69,6 +69,16 @@ def test_never_leaves_its_beginning(kind: str, settings: Mapping[str, Value]) ->
     assert "20 times" in found.message
 
 
+def test_a_warm_up_of_a_far_longer_run_does_not_leave_its_beginning() -> None:
+    found = RULE.check(run("LinearLR", ALL / 1e5, "step", {"total_iters": 100_000}))
+    assert found is not None
+    assert found.message.startswith("LinearLR has 100000 steps but is stepped on every batch, 1000")
+    assert "estimated_stepping_batches" in found.fix
+    late = run("LambdaLR", (ALL + 1) / 1e5, "step", {"base_lrs_0": 0.1})
+    assert RULE.check(late) is not None
+    assert RULE.check(run("LinearLR", ALL / 2e3, "step", {"total_iters": 2000})) is None
+
+
 @pytest.mark.parametrize(
     ("kind", "rates", "interval", "settings"),
     [
