@@ -160,7 +160,8 @@ class ActivationLossMismatch(Rule):
             given = loss.operands[0]
             scale, classes = scale_of_cosines(tape, given), given.shape[1]
             least = inf if scale is None else log1p((classes - 1) * exp(-2.0 * scale))
-            if scale is None or least < self.least_share * log(classes):
+            # Contrastive losses are at home with cosines over a temperature of up to a half.
+            if scale is None or scale > 1.0 or least < self.least_share * log(classes):
                 continue
             return self.finding(
                 history,

@@ -258,6 +258,7 @@ def test_a_rectifier_that_ends_the_network_and_died(bias: float, *, dead: bool) 
 
 
 CLASSES = nn.Parameter(points(10, 4, seed=2))
+MANY = nn.Parameter(points(512, 4, seed=2))
 
 
 def by_hand(x: Tensor) -> Tensor:
@@ -272,6 +273,7 @@ def by_hand(x: Tensor) -> Tensor:
         (lambda x: F.normalize(x) @ F.normalize(CLASSES).T * 0.1, 2.12),
         (lambda x: F.cosine_similarity(x[:, None], CLASSES, dim=2), 0.797),
         (lambda x: F.normalize(x) @ F.normalize(CLASSES).t() / 0.1, None),
+        (lambda x: F.normalize(x) @ F.normalize(MANY).t() / 0.5, None),
         (lambda x: F.normalize(x) @ F.normalize(CLASSES).t() * CLASSES.exp().mean(), None),
         (lambda x: F.normalize(x) @ CLASSES.t(), None),
         (lambda x: F.normalize(x, p=1) @ F.normalize(CLASSES).t(), None),
