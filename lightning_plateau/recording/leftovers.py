@@ -34,13 +34,14 @@ class Leftovers:
         """Look at the gradients that are there before a backward adds to them."""
         if self._cleared:
             return
-        present = [p.grad for p in self._parameters if p.grad is not None]
-        if not present:
-            self._cleared = True
-            return
-        with torch.no_grad():
+        # What is measured here is not the network's: no tape may show it.
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            present = [p.grad for p in self._parameters if p.grad is not None]
+            if not present:
+                self._cleared = True
+                return
             norm = torch.linalg.vector_norm(stacked(tensor_norms(present)))
-        self._least = norm if self._least is None else torch.minimum(self._least, norm)
+            self._least = norm if self._least is None else torch.minimum(self._least, norm)
 
     @property
     def norm(self) -> Tensor | None:
