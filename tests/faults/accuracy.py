@@ -34,12 +34,13 @@ user would write them, on real data. In some a fault is planted, in others nothi
 trained from {seeds}, watched by `PlateauCallback` as it comes, and what it says is held against the
 truth. A third of the programs is kept aside: no threshold was chosen by them. They were written by
 those who wrote the rules, though, and looked at now and then: expect less of a program that nobody
-here has seen. Three times such programs were written by somebody else, with the right codes set
-down before they ran: 92 in which a fault was planted, 36 after what people had asked in public, and
-73 more with a fault. At the first shot a right cause came first in 69 (75 %), in 23 (64 %) and in
-47 (64 %); no cause was named in 6 of the 36 and in 17 of the 73; 4 of 83 healthy twins were told of
-a fault that they did not have, and 2 of 33 in passing. What that showed was mended where a general
-reason for it was found, and many of the programs stand below since.
+here has seen. Four times such programs were written by somebody else, with the right codes set
+down before they ran: 92 in which a fault was planted, 36 after what people had asked in public, 73
+more with a fault, and 46 that were to be unlike all before them. At the first shot a right cause
+came first in 69 (75 %), in 23 (64 %), in 47 (64 %) and in 16 (35 %); no cause was named in 6 of the
+36, 17 of the 73 and 13 of the 46; 4 of 83 healthy twins were told of a fault that they did not
+have, and 3 of 49 healthy programs in passing. What that showed was mended where a general reason
+for it was found (28 of the 46 are named first since), and some of the programs stand below.
 
 This page is generated: `{command}`.
 
