@@ -21,8 +21,12 @@ for _package in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_
 
 
 @pytest.fixture(autouse=True)
-def fixed_seeds() -> None:
-    """Start each test from the same random state."""
+def fixed_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each test from the same random state.
+
+    `seed_everything` leaves its seed in the environment, where distributed samplers read it.
+    """
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - what users' augmentations draw from
     torch.manual_seed(0)
